@@ -1,0 +1,47 @@
+"""The settings of an analysis."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class AnalysisSettings(BaseModel):
+    """What decides the values of an analysis; a change of any field may change a number.
+
+    `measures` empty means the default ones. `samples` is a count (a fixed, seeded subset), `first:N` or
+    `all`. `by` groups parameters by `role`, `layer`, `tensor`, or comma-separated name patterns.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    measures: tuple[str, ...] = ()
+    split: str = "train"
+    samples: str = "2048"
+    rtol: float = Field(0.05, gt=0, lt=1)
+    budget: float = Field(200.0, gt=0)
+    top: int = Field(3, ge=1)
+    connectivity_batch: int = Field(128, ge=1)
+    bn: Literal["eval", "train"] = "eval"
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = 0
+    by: str = "role"
+    engine: Literal["landscape", "pyhessian"] = "landscape"
+
+    @field_validator("samples")
+    @classmethod
+    def _samples_form(cls, text: str) -> str:
+        number = text.removeprefix("first:")
+        if text == "all" or (number.isdigit() and int(number) > 0):
+            return text
+        raise ValueError("expected a positive count, first:N or all")
+
+
+class AnalysisRun(BaseModel):
+    """What only runs an analysis: it decides how fast, never which value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: int | None = Field(None, ge=1)
+    device: str = "cpu"

@@ -1,0 +1,47 @@
+"""Counting the passes over the data, in gradient-equivalents.
+
+One gradient-equivalent is a forward and a backward pass over all chosen samples. The weights below are the
+convention of the analysis document: cost = sum over passes of weight * samples in the pass / N.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+WEIGHTS = {"forward": 1 / 3, "backward": 2 / 3, "gradient": 1.0, "jvp": 2 / 3, "hessian_product": 2.4}
+
+
+@dataclass
+class Work:
+    """Sample passes by kind since the counter was opened."""
+
+    samples: Counter[str] = field(default_factory=Counter)
+
+    def gradient_equivalents(self, n: int) -> float:
+        """The cost of the counted passes relative to one gradient pass over `n` samples."""
+        return sum(WEIGHTS[kind] * count for kind, count in self.samples.items()) / n
+
+
+_open: ContextVar[tuple[Work, ...]] = ContextVar("open_counters", default=())
+
+
+@contextmanager
+def count_work() -> Iterator[Work]:
+    """Count every pass made inside the block; blocks may nest, each counts all that happens in it."""
+    work = Work()
+    token = _open.set((*_open.get(), work))
+    try:
+        yield work
+    finally:
+        _open.reset(token)
+
+
+def charge(kind: str, samples: int) -> None:
+    """Note one pass of `kind` over `samples` samples with every open counter."""
+    assert kind in WEIGHTS, f"unknown kind of pass {kind!r}"
+    for work in _open.get():
+        work.samples[kind] += samples
