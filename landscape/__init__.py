@@ -1,3 +1,84 @@
-"""Sharpness and geometry of trained networks."""
+"""Sharpness and geometry of trained networks: measured with error bars, by substructure.
+
+    import landscape
+
+    problem = landscape.load("final.pt")
+    print(landscape.hessian_trace(problem).value)
+    print(landscape.analyze(problem, measures=["connectivity", "margin"]).to_json())
+
+Names are loaded when they are first used, so that what needs no torch does not wait for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_EXPORTS = {
+    "Analysis": "landscape.records",
+    "LandscapeError": "landscape.errors",
+    "Problem": "landscape.problem",
+    "Record": "landscape.records",
+    "analyze": "landscape.workflows.analyze",
+    "analyze_checkpoint": "landscape.workflows.analyze",
+    "connectivity": "landscape.measures",
+    "connectivity_batch": "landscape.measures",
+    "fisher_rao": "landscape.measures",
+    "hessian_trace": "landscape.measures",
+    "jacobian_norm": "landscape.measures",
+    "load": "landscape.problem.load",
+    "margin": "landscape.measures",
+    "spectral_density": "landscape.measures",
+    "top_eigenvalues": "landscape.measures",
+    "write_report": "landscape.report",
+}
+
+__all__ = [
+    "Analysis",
+    "LandscapeError",
+    "Problem",
+    "Record",
+    "__version__",
+    "analyze",
+    "analyze_checkpoint",
+    "connectivity",
+    "connectivity_batch",
+    "fisher_rao",
+    "hessian_trace",
+    "jacobian_norm",
+    "load",
+    "margin",
+    "spectral_density",
+    "top_eigenvalues",
+    "write_report",
+]
+
+if TYPE_CHECKING:
+    from landscape.errors import LandscapeError
+    from landscape.measures import (
+        connectivity,
+        connectivity_batch,
+        fisher_rao,
+        hessian_trace,
+        jacobian_norm,
+        margin,
+        spectral_density,
+        top_eigenvalues,
+    )
+    from landscape.problem import Problem
+    from landscape.problem.load import load
+    from landscape.records import Analysis, Record
+    from landscape.report import write_report
+    from landscape.workflows.analyze import analyze, analyze_checkpoint
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -32,8 +32,8 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
         temporary = None
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}. Choose another --out.") from error

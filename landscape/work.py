@@ -7,7 +7,7 @@ convention of the analysis document: cost = sum over passes of weight * samples 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,9 +17,10 @@ WEIGHTS = {"forward": 1 / 3, "backward": 2 / 3, "gradient": 1.0, "jvp": 2 / 3, "
 
 @dataclass
 class Work:
-    """Sample passes by kind since the counter was opened."""
+    """Sample passes by kind since the counter was opened; `on_charge` hears of each."""
 
     samples: Counter[str] = field(default_factory=Counter)
+    on_charge: Callable[[Work], None] | None = None
 
     def gradient_equivalents(self, n: int) -> float:
         """The cost of the counted passes relative to one gradient pass over `n` samples."""
@@ -30,9 +31,9 @@ _open: ContextVar[tuple[Work, ...]] = ContextVar("open_counters", default=())
 
 
 @contextmanager
-def count_work() -> Iterator[Work]:
+def count_work(on_charge: Callable[[Work], None] | None = None) -> Iterator[Work]:
     """Count every pass made inside the block; blocks may nest, each counts all that happens in it."""
-    work = Work()
+    work = Work(on_charge=on_charge)
     token = _open.set((*_open.get(), work))
     try:
         yield work
@@ -45,3 +46,5 @@ def charge(kind: str, samples: int) -> None:
     assert kind in WEIGHTS, f"unknown kind of pass {kind!r}"
     for work in _open.get():
         work.samples[kind] += samples
+        if work.on_charge is not None:
+            work.on_charge(work)

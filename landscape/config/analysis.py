@@ -10,30 +10,31 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class AnalysisSettings(BaseModel):
     """What decides the values of an analysis; a change of any field may change a number.
 
-    `measures` empty means the default ones. `samples` is a count (a fixed, seeded subset), `first:N` or
-    `all`. `by` groups parameters by `role`, `layer`, `tensor`, or comma-separated name patterns.
+    `measures` empty means the default ones. `samples` is a count (a fixed, seeded subset), `first:N` or `all`; None
+    takes 2,048 samples, or all where the split has fewer. `by` groups parameters by `role`, `layer`, `tensor`, or
+    comma-separated name patterns.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     measures: tuple[str, ...] = ()
     split: str = "train"
-    samples: str = "2048"
+    samples: str | None = None
     rtol: float = Field(0.05, gt=0, lt=1)
     budget: float = Field(200.0, gt=0)
     top: int = Field(3, ge=1)
     connectivity_batch: int = Field(128, ge=1)
     bn: Literal["eval", "train"] = "eval"
     dtype: Literal["float32", "float64"] = "float32"
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     by: str = "role"
     engine: Literal["landscape", "pyhessian"] = "landscape"
 
     @field_validator("samples")
     @classmethod
-    def _samples_form(cls, text: str) -> str:
-        number = text.removeprefix("first:")
-        if text == "all" or (number.isdigit() and int(number) > 0):
+    def _samples_form(cls, text: str | None) -> str | None:
+        number = (text or "").removeprefix("first:")
+        if text is None or text == "all" or (number.isdigit() and int(number) > 0):
             return text
         raise ValueError("expected a positive count, first:N or all")
 

@@ -1,0 +1,1 @@
+"""Curvature and slopes of a problem: Hessian, Jacobian and per-sample products."""

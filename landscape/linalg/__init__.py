@@ -1,0 +1,1 @@
+"""Linear algebra on operators that are known by their products; knows no network."""

@@ -1,0 +1,90 @@
+"""The measures: name -> function, what it shares with others, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from landscape.catalog import CATALOG, About
+from landscape.measures.connectivity import connectivity, connectivity_batch
+from landscape.measures.evaluation import Evaluation, evaluate
+from landscape.measures.fisher_rao import fisher_rao
+from landscape.measures.jacobian import jacobian_norm
+from landscape.measures.margin import margin
+from landscape.measures.spectrum import (
+    DEFLATION_STEPS,
+    Spectrum,
+    compute_spectrum,
+    spectral_density,
+    top_eigenvalues,
+)
+from landscape.measures.trace import hessian_trace
+from landscape.records import Record
+
+__all__ = [
+    "MEASURES",
+    "Evaluation",
+    "Measure",
+    "Spectrum",
+    "compute_spectrum",
+    "connectivity",
+    "connectivity_batch",
+    "evaluate",
+    "fisher_rao",
+    "hessian_trace",
+    "jacobian_norm",
+    "margin",
+    "spectral_density",
+    "top_eigenvalues",
+]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An entry of the registry.
+
+    Attributes:
+        function: (problem, **options) -> Record.
+        options: the settings of an analysis that it takes as keywords.
+        about: what is said of it.
+        spectrum_steps: the Lanczos steps that it wants of the shared Krylov run (0: until the first eigenvalue is
+            certain); None if it needs no Krylov run.
+        engines: who can compute it.
+    """
+
+    function: Callable[..., Record]
+    options: tuple[str, ...]
+    about: About
+    spectrum_steps: int | None = None
+    engines: tuple[str, ...] = field(default=("landscape",))
+
+
+_BOTH = ("landscape", "pyhessian")
+
+MEASURES: Mapping[str, Measure] = MappingProxyType(
+    {
+        m.about.name: m
+        for m in (
+            Measure(hessian_trace, ("rtol", "budget", "seed", "by", "engine"), CATALOG["hessian_trace"], engines=_BOTH),
+            Measure(
+                top_eigenvalues,
+                ("rtol", "budget", "top", "seed", "by", "engine"),
+                CATALOG["top_eigenvalues"],
+                spectrum_steps=0,
+                engines=_BOTH,
+            ),
+            Measure(
+                spectral_density,
+                ("rtol", "budget", "seed"),
+                CATALOG["spectral_density"],
+                spectrum_steps=DEFLATION_STEPS,
+            ),
+            Measure(fisher_rao, ("by",), CATALOG["fisher_rao"]),
+            Measure(connectivity, ("by",), CATALOG["connectivity"]),
+            Measure(connectivity_batch, ("connectivity_batch", "by"), CATALOG["connectivity_batch"]),
+            Measure(margin, ("seed",), CATALOG["margin"]),
+            Measure(jacobian_norm, ("rtol", "budget", "seed"), CATALOG["jacobian_norm"]),
+        )
+    }
+)

@@ -1,0 +1,5 @@
+"""The function L(theta; D): a network, a per-sample loss, named parameters and a fixed finite data set."""
+
+from landscape.problem.problem import BLOCK, BN_GROUP, Batch, Problem, Theta, check_device
+
+__all__ = ["BLOCK", "BN_GROUP", "Batch", "Problem", "Theta", "check_device"]

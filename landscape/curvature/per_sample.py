@@ -1,0 +1,188 @@
+"""Per-sample gradients, layer by layer, never held for the whole network at once.
+
+A forward pass notes every layer's input; during one backward pass the gradient at a layer's output arrives, the
+layer's rule (`landscape.curvature.layer_rules`) forms the gradients of its parameters for a few samples at a time, a
+consumer reduces them, and they are dropped. A parameter that no rule covers (an own `nn.Parameter`, a recurrent
+layer, a weight used outside its module) is found by comparing with plain autograd on three samples, and takes
+`vmap(grad)` for itself alone.
+
+Legend: N samples.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
+
+from landscape.curvature.layer_rules import RULES, working_size
+from landscape.errors import NotApplicableError
+from landscape.problem import Batch, Problem
+from landscape.work import charge
+
+Consumer = Callable[[str, slice, Tensor], None]
+_SCALARS_AT_ONCE = 2**24
+
+
+class PerSampleGradients:
+    """The gradients of l_n for the samples of one batch after another.
+
+    Args:
+        problem: the problem; its parameters are read once, now.
+
+    Raises:
+        NotApplicableError: BatchNorm in train mode makes the samples depend on each other.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        if problem.bn == "train":
+            raise NotApplicableError("with --bn train the samples of a group depend on each other")
+        for name, module in problem.model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is None:
+                raise NotApplicableError(
+                    f"{name} keeps no running statistics, so the samples of a batch depend on each other"
+                )
+        self._problem = problem
+        self._theta = problem.parameters
+        self._owners = _owners(problem.model, set(self._theta))
+        self._ruled = {name for name, owners in self._owners.items() if all(type(m) in RULES for m, _ in owners)}
+        self._ruled = self._proven()
+
+    def run(self, batch: Batch, consume: Consumer) -> None:
+        """Hand the gradients of every parameter to `consume`.
+
+        Args:
+            batch: the samples.
+            consume: called as consume(name, rows, G) with G (n, size) the gradients of samples `rows` of the batch
+                with respect to the flattened parameter; each sample and parameter comes exactly once.
+
+        Cost: one gradient pass and one more product of the size of the weight gradient a layer; memory that of a
+        training step and a few million scalars.
+        """
+        if self._ruled:
+            self._by_rules(batch, consume)
+        others = [name for name in self._theta if name not in self._ruled]
+        if others:
+            self._by_vmap(batch, others, consume)
+
+    def _by_rules(self, batch: Batch, consume: Consumer) -> set[str]:
+        """Run the rules; returns the parameters that a call of another form made unusable."""
+        leaves = {name: t.detach().requires_grad_(name in self._ruled) for name, t in self._theta.items()}
+        calls: dict[str, int] = defaultdict(int)
+        sums: dict[str, Tensor] = {}
+        unusable: set[str] = set()
+        names = {
+            (id(module), leaf): name
+            for name, owners in self._owners.items()
+            if name in self._ruled
+            for module, leaf in owners
+        }
+
+        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            mine = {leaf: names[id(module), leaf] for leaf in ("weight", "bias") if (id(module), leaf) in names}
+            whole = isinstance(output, Tensor) and len(inputs) == 1 and isinstance(inputs[0], Tensor)
+            if not whole or inputs[0].shape[:1] != (len(batch),) or output.shape[:1] != (len(batch),):
+                unusable.update(mine.values())
+                return
+            for name in mine.values():
+                calls[name] += 1
+            a, frozen = inputs[0].detach(), _with_buffers(module)
+            output.register_hook(lambda s: differentiate(frozen, a, s, mine))
+
+        def differentiate(module: nn.Module, a: Tensor, s: Tensor, mine: Mapping[str, str]) -> None:
+            step = max(1, _SCALARS_AT_ONCE // working_size(module, a, s))
+            for low in range(0, len(batch), step):
+                rows = slice(low, min(low + step, len(batch)))
+                found = RULES[type(module)](module, a[rows], s[rows])
+                for leaf, name in mine.items():
+                    if calls[name] == 1:
+                        consume(name, rows, found[leaf])
+                    else:
+                        sums.setdefault(name, torch.zeros(len(batch), leaves[name].numel()).to(s))[rows] += found[leaf]
+
+        with ExitStack() as stack:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            modules = {id(m): m for name in self._ruled for m, _ in self._owners[name]}
+            for module in modules.values():
+                stack.callback(module.register_forward_hook(note).remove)
+            losses = self._problem.losses(leaves, batch)
+            wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
+            torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
+        charge("gradient", len(batch))
+        for name, total in sums.items():
+            consume(name, slice(0, len(batch)), total)
+        for name in self._ruled - unusable:
+            if not calls[name]:
+                consume(name, slice(0, len(batch)), torch.zeros(len(batch), leaves[name].numel()).to(leaves[name]))
+        return unusable
+
+    def _by_vmap(self, batch: Batch, names: list[str], consume: Consumer) -> None:
+        fixed = {name: t for name, t in self._theta.items() if name not in names}
+        moving = {name: self._theta[name] for name in names}
+
+        def value(part: dict[str, Tensor], inputs: Any, targets: Any) -> Tensor:
+            lifted = tree_map(lambda t: t[None], (inputs, targets))
+            one = Batch(0, 1, lifted[0], lifted[1], batch.weights[:1])
+            return self._problem.losses({**fixed, **part}, one)[0]
+
+        step = max(1, _SCALARS_AT_ONCE // sum(t.numel() for t in moving.values()))
+        with sdpa_kernel(SDPBackend.MATH):
+            for low in range(0, len(batch), step):
+                rows = slice(low, min(low + step, len(batch)))
+                inputs, targets = tree_map(lambda t, rows=rows: t[rows], (batch.inputs, batch.targets))
+                found = vmap(grad(value), in_dims=(None, 0, 0))(moving, inputs, targets)
+                for name, G in found.items():
+                    consume(name, rows, G.reshape(G.shape[0], -1))
+        charge("gradient", len(batch))
+
+    def _proven(self) -> set[str]:
+        """The parameters whose rules agree with plain autograd on three samples."""
+        problem, count = self._problem, min(3, len(self._problem))
+        batch = next(problem.batches(0, count))
+        found = {name: torch.zeros(count, t.numel()).to(t) for name, t in self._theta.items()}
+
+        def keep(name: str, rows: slice, G: Tensor) -> None:
+            found[name][rows] = G
+
+        unusable = self._by_rules(batch, keep) if self._ruled else set()
+        leaves = {name: t.detach().requires_grad_() for name, t in self._theta.items()}
+        losses = problem.losses(leaves, batch)
+        agree = self._ruled - unusable
+        # error budget: two evaluations of a network in float32 differ by some 1e-5 of the gradient's size; a wrong
+        # rule by its whole
+        tolerance = 1e-2 if problem.dtype != torch.float64 else 1e-7
+        for n in range(count):
+            grads = torch.autograd.grad(losses[n], list(leaves.values()), retain_graph=True, allow_unused=True)
+            for (name, leaf), g in zip(leaves.items(), grads, strict=True):
+                truth = torch.zeros_like(leaf) if g is None else g
+                error = (found[name][n] - truth.reshape(-1)).norm()
+                if not error <= tolerance * truth.norm() + torch.finfo(problem.dtype).tiny:
+                    agree.discard(name)
+        return agree
+
+
+def _owners(model: nn.Module, names: set[str]) -> dict[str, list[tuple[nn.Module, str]]]:
+    """Parameter name -> every (module, leaf) that holds it, tied ones included."""
+    by_id = {id(p): name for name, p in model.named_parameters() if name in names}
+    owners: dict[str, list[tuple[nn.Module, str]]] = defaultdict(list)
+    for module in model.modules():
+        for leaf, parameter in module._parameters.items():
+            if parameter is not None and id(parameter) in by_id:
+                owners[by_id[id(parameter)]].append((module, leaf))
+    return owners
+
+
+def _with_buffers(module: nn.Module) -> nn.Module:
+    """A shallow twin that keeps the tensors of the forward pass, which functional_call takes back after it."""
+    twin = object.__new__(type(module))
+    twin.__dict__.update(module.__dict__)
+    twin._buffers = dict(module._buffers)
+    twin._parameters = dict(module._parameters)
+    return twin

@@ -1,0 +1,26 @@
+"""Random probe vectors that depend on a seed and integer keys alone.
+
+The bits come from numpy's PCG64, whose stream is fixed across versions and machines, so that a probe is the same on
+every device, in every dtype and on any number of processes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def rademacher(size: int, seed: int, *keys: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """A vector (size,) of independent signs +1, -1 with probability 1/2: E v v' = I and v_i^2 = 1.
+
+    Args:
+        size: the length.
+        seed: the user's seed, at least 0.
+        keys: what makes this probe another one than the next (probe number, block number), each at least 0.
+        dtype: floating type of the result.
+        device: where the result goes.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence([seed, *keys]))
+    bits = np.unpackbits(np.frombuffer(generator.bytes((size + 7) // 8), dtype=np.uint8), count=size)
+    return torch.from_numpy(bits).to(device=device, dtype=dtype).mul_(2).sub_(1)

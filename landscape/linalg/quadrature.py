@@ -1,0 +1,60 @@
+"""Spectral densities by stochastic Lanczos quadrature.
+
+The density of a symmetric A (P, P) is phi(t) = (1/P) sum_i delta(t - lambda_i). For a random probe v with E v v' = I,
+E v' f(A) v = tr f(A), and m Lanczos steps from v integrate polynomials of degree 2m - 1 exactly: nodes are the Ritz
+values, weights the squared first components of the eigenvectors of T_m (Golub and Meurant 2010; Ghorbani et al. 2019).
+Known eigenpairs are taken out first: they enter with weight 1/P each, and the probes see the rest alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.linalg.lanczos import Tridiagonal
+
+
+@dataclass(frozen=True)
+class Density:
+    """A spectral density as weighted nodes; the weights sum to 1."""
+
+    nodes: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The density's mean, an estimate of tr A / P."""
+        return float(self.nodes @ self.weights)
+
+    def smooth(self, sigma: float, grid: np.ndarray) -> np.ndarray:
+        """The density convolved with a Gaussian of standard deviation `sigma`, on `grid`."""
+        z = (grid[:, None] - self.nodes[None, :]) / sigma
+        return np.asarray(np.exp(-0.5 * z**2) @ self.weights / (sigma * np.sqrt(2 * np.pi)))
+
+
+def probe_density(run: Tridiagonal) -> Density:
+    """The quadrature rule of one Lanczos run: nodes theta_i, weights (first component of s_i)^2."""
+    ritz = run.ritz()
+    return Density(ritz.values, ritz.vectors[0] ** 2)
+
+
+def combine(size: int, known: Sequence[float], probes: Sequence[Density]) -> Density:
+    """Join known eigenvalues and the probes' average.
+
+    Args:
+        size: P.
+        known: eigenvalues that were deflated, d of them.
+        probes: the quadrature rules of Lanczos runs in the complement, at least one if d < P.
+
+    Returns:
+        phi = (1/P) sum_known delta + (P - d)/P times the mean of the probes' rules, sorted by node.
+    """
+    rest = (size - len(known)) / size
+    nodes = np.concatenate([np.asarray(known, dtype=float), *(p.nodes for p in probes)])
+    weights = np.concatenate(
+        [np.full(len(known), 1 / size), *(p.weights / p.weights.sum() * rest / len(probes) for p in probes)]
+    )
+    order = np.argsort(nodes)
+    return Density(nodes[order], weights[order])

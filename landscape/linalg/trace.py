@@ -1,0 +1,51 @@
+"""Statistics of randomised trace estimates that are taken block by block.
+
+The trace of A = sum_b omega_b A_b (blocks of samples, sum of omega = 1) is estimated by t = sum_b omega_b mean_k
+t_bk with t_bk = v_bk' A_b v_bk and a fresh probe for every block and repetition: unbiased over probes and blocks at
+once.
+
+Legend: B blocks, k probes a block, T tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class BlockEstimate:
+    """The estimate, the error of the probes, and the error of the blocks as a draw from a larger population."""
+
+    value: float
+    stderr: float
+    sampling_stderr: float
+
+
+def block_estimate(samples: np.ndarray, omega: np.ndarray, *, sampled_share: float) -> BlockEstimate:
+    """Combine probe values.
+
+    Args:
+        samples: t_bk, (B, k) with k >= 1.
+        omega: the blocks' weights (B,), which sum to 1.
+        sampled_share: n/N, the share of the split that the blocks cover.
+
+    Returns:
+        value sum_b omega_b mean_k t_bk;
+        stderr^2 = sum_b omega_b^2 s_b^2/k with s_b^2 the variance over the probes of block b (NaN for k = 1);
+        sampling_stderr^2 = (1 - n/N) max(0, B/(B-1) sum_b omega_b^2 (mean_k t_bk - value)^2 - stderr^2): the
+        variance between blocks less what the probes contribute to it (0 for n = N, NaN for B = 1).
+    """
+    blocks, probes = samples.shape
+    means = samples.mean(1)
+    value = float(omega @ means)
+    variance = float(omega**2 @ samples.var(1, ddof=1)) / probes if probes > 1 else np.nan
+    if sampled_share >= 1:
+        sampling = 0.0
+    elif blocks > 1:
+        between = blocks / (blocks - 1) * float(omega**2 @ (means - value) ** 2)
+        sampling = float(np.sqrt((1 - sampled_share) * max(0.0, between - (0.0 if np.isnan(variance) else variance))))
+    else:
+        sampling = np.nan
+    return BlockEstimate(value, float(np.sqrt(variance)), sampling)

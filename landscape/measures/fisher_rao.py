@@ -1,0 +1,86 @@
+"""The Fisher-Rao norm theta' F theta.
+
+Legend: N samples, K classes, s substructure.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from landscape.curvature.jacobian import parameter_jvp
+from landscape.errors import NotApplicableError
+from landscape.linalg.means import sampling_stderr, weighted_mean
+from landscape.measures.metering import Progress, metered
+from landscape.parameters import group_parameters
+from landscape.problem import Problem
+from landscape.records import Record
+
+
+@metered
+def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | None = None) -> Record:
+    """The squared Fisher-Rao norm with labels from the model.
+
+        theta' F theta = E_x Var_{p(x)}(u),   u = J_theta theta,   p(x) = softmax(f(x))
+
+    for softmax cross-entropy; for another loss with a label distribution u' F_f u takes the place of the variance.
+    One forward-mode product a batch gives u, nothing is sampled. With the data's labels (`empirical`) it is E (u .
+    dl/df)^2.
+
+    Args:
+        problem: the problem.
+        by: how parameters are grouped.
+        on_progress: not called; the cost is known beforehand.
+
+    Returns:
+        A record: `value` the squared norm; `variants` {model, empirical} x {squared, root}; `groups`: theta_s' F_ss
+            theta_s, from u with
+        theta restricted to s. They do not add up: the cross terms are missing.
+
+    Cost: 2/3 gradient-equivalents for the network and as much for each group.
+
+    Raises:
+        NotApplicableError: the loss defines no label distribution, or samples depend on each other (bn="train").
+
+    Reference: Liang et al. 2019; CS equation 8.
+    """
+    form = problem.fisher_form
+    if form is None:
+        raise NotApplicableError(f"the loss {problem.loss_name} defines no label distribution")
+    if problem.bn == "train":
+        raise NotApplicableError("with --bn train the samples of a group depend on each other")
+    theta = problem.parameters
+    parts: dict[str | None, tuple[str, ...]] = {None: tuple(theta)}
+    groups = group_parameters(problem.infos, by)
+    # one group is the network itself
+    parts |= {group: names for group, names in groups.items() if len(names) < len(theta)}
+    model: dict[str | None, list[np.ndarray]] = {part: [] for part in parts}
+    empirical: list[np.ndarray] = []
+    for batch in problem.batches():
+        for part, names in parts.items():
+            f, u = parameter_jvp(problem, theta, batch, {name: theta[name] for name in names})
+            model[part].append(form(f, batch.targets, u).double().cpu().numpy())
+            if part is None:
+                leaf = f.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(problem.losses_of(leaf, batch).sum(), leaf)
+                empirical.append((slope * u).reshape(len(batch), -1).sum(1).double().square().cpu().numpy())
+    weights = problem.weights.numpy()
+    values = {part: np.concatenate(rows) for part, rows in model.items()}
+    squared = {part: float(weighted_mean(rows, weights)) for part, rows in values.items()}
+    from_data = float(weighted_mean(np.concatenate(empirical), weights))
+    return Record(
+        value=squared[None],
+        stderr=0.0,
+        sampling_stderr=sampling_stderr(values[None], weights, sampled_share=len(problem) / problem.population),
+        groups={group: squared.get(group, squared[None]) for group in groups},
+        details={
+            "variants": {
+                "model_squared": squared[None],
+                "model_root": math.sqrt(squared[None]),
+                "empirical_squared": from_data,
+                "empirical_root": math.sqrt(from_data),
+            }
+        },
+    )

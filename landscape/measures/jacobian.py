@@ -1,0 +1,142 @@
+"""The input-output Jacobian norm.
+
+Legend: N samples, K outputs, d input values, B blocks, k probes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from landscape.curvature.jacobian import InputJacobian
+from landscape.errors import NotApplicableError
+from landscape.linalg.means import sampling_stderr, weighted_mean
+from landscape.linalg.probes import rademacher
+from landscape.linalg.trace import block_estimate
+from landscape.measures.distribution import histogram, quantiles
+from landscape.measures.metering import Progress, metered
+from landscape.problem import Problem
+from landscape.records import Record
+from landscape.work import WEIGHTS
+
+_SCALARS_AT_ONCE = 2**25
+_FEWEST_PROBES = 4
+
+
+@metered
+def jacobian_norm(
+    problem: Problem,
+    *,
+    rtol: float = 0.05,
+    budget: float = 200.0,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Record:
+    """The mean squared Frobenius norm of the input-output Jacobian on logits, E_x ||J_x||_F^2 with J_x = df/dx (K x d).
+
+    Exact by K vector-Jacobian products a batch where that is within the budget; the spectral norm comes from the
+    same rows by the eigenvalues of J J'. For more classes E_v ||J_x' v||^2 with random signs v, fresh for every
+    block of samples.
+
+    Args:
+        problem: the problem.
+        rtol: stop at this relative standard error where probes are used.
+        budget: gradient-equivalents at most; decides between the exact way and probes.
+        seed: of the probes.
+        on_progress: hears the running estimate of probes.
+
+    Returns:
+        A record: `value`, `exact`, `classes` K, `probes`; where exact `spectral_norm` (mean over the samples),
+            `quantiles` and
+        `histogram` of the samples' squared norms. Each sample counts with its weight in the loss.
+
+    Cost: (1 + 2K)/3 gradient-equivalents exactly, 2/3 a probe and 1/3.
+
+    Raises:
+        NotApplicableError: the outputs are not (N, K), the inputs are not one floating tensor, or samples
+            depend on each other (bn="train").
+
+    Reference: Novak et al. 2018; WD section 4.
+    """
+    if problem.bn == "train":
+        raise NotApplicableError("with --bn train the samples of a group depend on each other")
+    first = InputJacobian(problem, problem.parameters, next(problem.batches(0, 1)))
+    if first.outputs.ndim != 2:
+        raise NotApplicableError(f"the outputs have shape {tuple(first.outputs.shape)}, not (N, K)")
+    classes = first.outputs.shape[1]
+    if (1 + 2 * classes) / 3 <= budget:
+        return _exact(problem, classes, first.vjp(torch.ones_like(first.outputs)).shape[1])
+    return _by_probes(problem, classes, rtol, budget, seed, on_progress)
+
+
+def _exact(problem: Problem, classes: int, d: int) -> Record:
+    theta = problem.parameters
+    size = max(1, min(problem.batch_size, _SCALARS_AT_ONCE // (classes * d)))
+    squared, spectral = [], []
+    for batch in problem.batches(size=size):
+        rows_NKd = InputJacobian(problem, theta, batch).rows()
+        gram_NKK = rows_NKd @ rows_NKd.mT
+        squared.append(gram_NKK.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64).cpu())
+        top = torch.linalg.eigvalsh(gram_NKK)[:, -1]
+        spectral.append(top.clamp_min(0).sqrt().double().cpu())
+    weights = problem.weights.numpy()
+    values = torch.cat(squared).numpy()
+    return Record(
+        value=float(weighted_mean(values, weights)),
+        stderr=0.0,
+        sampling_stderr=sampling_stderr(values, weights, sampled_share=len(problem) / problem.population),
+        details={
+            "spectral_norm": float(weighted_mean(torch.cat(spectral).numpy(), weights)),
+            "quantiles": quantiles(values[weights > 0]),
+            "histogram": histogram(values[weights > 0]),
+            "exact": True,
+            "classes": classes,
+        },
+    )
+
+
+def _by_probes(
+    problem: Problem, classes: int, rtol: float, budget: float, seed: int, on_progress: Progress | None
+) -> Record:
+    weights = problem.weights.numpy()
+    blocks = [(b, low, high) for b, (low, high) in enumerate(problem.blocks()) if weights[low:high].sum() > 0]
+    omega = np.array([weights[low:high].sum() for _, low, high in blocks]) / problem.total_weight
+    affordable = max(1, int((budget - 1 / 3) / WEIGHTS["backward"]))
+    wanted = min(_FEWEST_PROBES, affordable)
+    values_Bk = np.empty((len(blocks), 0))
+    while True:
+        more = [
+            _block_probes(problem, b, low, high, range(values_Bk.shape[1], wanted), seed) for b, low, high in blocks
+        ]
+        values_Bk = np.concatenate([values_Bk, np.stack(more)], axis=1)
+        estimate = block_estimate(values_Bk, omega, sampled_share=len(problem) / problem.population)
+        converged = estimate.stderr <= rtol * abs(estimate.value)
+        if converged or wanted >= affordable:
+            break
+        wanted = min(affordable, 2 * wanted)
+        if on_progress is not None:
+            on_progress(f"{estimate.value:.4g} ± {estimate.stderr:.2g}", 1 / 3 + WEIGHTS["backward"] * wanted)
+    return Record(
+        value=estimate.value,
+        stderr=estimate.stderr,
+        sampling_stderr=estimate.sampling_stderr,
+        converged=bool(converged),
+        details={"spectral_norm": math.nan, "exact": False, "classes": classes, "probes": wanted},
+    )
+
+
+def _block_probes(problem: Problem, block: int, low: int, high: int, probes: range, seed: int) -> np.ndarray:
+    """The weighted mean of ||J' v||^2 over a block for each new probe: (k,)."""
+    theta, total = problem.parameters, problem.weights[low:high].sum()
+    result = np.zeros(len(probes))
+    for batch in problem.batches(low, high):
+        jacobian = InputJacobian(problem, theta, batch)
+        shape = (high - low, jacobian.outputs.shape[1])
+        for column, k in enumerate(probes):
+            signs = rademacher(shape[0] * shape[1], seed, k, block, dtype=problem.dtype).view(shape)
+            mine = signs[batch.start - low : batch.stop - low].to(problem.device)
+            norms = jacobian.vjp(mine).square().sum(1, dtype=torch.float64)
+            result[column] += float((norms * batch.weights.double()).sum() / total)
+    return result

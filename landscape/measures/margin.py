@@ -1,0 +1,106 @@
+"""The distribution of normalised input margins.
+
+Legend: N samples, K classes, d input values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.curvature.jacobian import InputJacobian
+from landscape.errors import NotApplicableError
+from landscape.linalg.means import quantile_stderr
+from landscape.measures.distribution import histogram, quantiles
+from landscape.measures.metering import Progress, metered
+from landscape.problem import Problem
+from landscape.records import Record
+
+
+@metered
+def margin(problem: Problem, *, seed: int = 0, on_progress: Progress | None = None) -> Record:
+    """Distances to the decision boundary in input space, to first order, normalised by the spread of the inputs.
+
+        d_n = (f_i - f_j) / ||grad_x (f_i - f_j)||_2 / sqrt(Tr Cov(x)),   i the label, j = argmax_{k != i} f_k
+
+    d_n is negative where the sample is misclassified. The signature is the three quartiles and the two fences (the most
+    extreme margins within 1.5 interquartile ranges of the quartiles).
+
+    Args:
+        problem: the problem.
+        seed: of the bootstrap.
+        on_progress: not called; the cost is known beforehand.
+
+    Returns:
+        A record: `value` the median, exact on the chosen samples; `q1 median q3 lower_fence upper_fence`,
+            `middle_mean` (mean of the
+        margins within [Q1, Q3], TP), `misclassified` (share of negative margins), `total_variation` (Tr Cov(x)),
+        `undefined` (samples whose gradient is zero, left out), `histogram`. `sampling_stderr` by bootstrap.
+
+    Cost: 1 gradient-equivalent.
+
+    Raises:
+        NotApplicableError: the outputs are not (N, K) logits with integer labels, the inputs are not one floating
+            tensor, samples depend on each other (bn="train"), or every gradient is zero.
+
+    Reference: Elsayed et al. 2018; Jiang et al. 2018; TP appendix A.1 (whose text says gradient with respect to the
+    parameters; it is the input).
+    """
+    if not problem.classes:
+        raise NotApplicableError("margins need logits of shape (N, K) and integer labels")
+    if problem.bn == "train":
+        raise NotApplicableError("with --bn train the samples of a group depend on each other")
+    theta = problem.parameters
+    rows = []
+    for batch in problem.batches():
+        jacobian = InputJacobian(problem, theta, batch)
+        kept = (batch.weights > 0) & (batch.targets >= 0)
+        labels = torch.where(kept, batch.targets, 0)
+        f = jacobian.outputs.detach()
+        true = torch.nn.functional.one_hot(labels, f.shape[1]).to(f)
+        other = torch.nn.functional.one_hot(f.masked_fill(true.bool(), -torch.inf).argmax(1), f.shape[1]).to(f)
+        gap = ((true - other) * f).sum(1)
+        rows.append((gap / jacobian.vjp(true - other).norm(dim=1))[kept].double().cpu())
+    variation = total_variation(problem)
+    distances = torch.cat(rows).numpy() / np.sqrt(variation) if variation > 0 else np.empty(0)
+    defined = distances[np.isfinite(distances)]
+    if len(defined) == 0:
+        raise NotApplicableError("the gradient of every margin, or the spread of the inputs, is zero")
+    q = quantiles(defined)
+    reach = 1.5 * (q["q3"] - q["q1"])
+    inside = defined[(defined >= q["q1"] - reach) & (defined <= q["q3"] + reach)]
+    middle = defined[(defined >= q["q1"]) & (defined <= q["q3"])]
+    share = len(problem) / problem.population
+    return Record(
+        value=q["median"],
+        stderr=0.0,
+        sampling_stderr=quantile_stderr(defined, 0.5, sampled_share=share, seed=seed),
+        details={
+            **q,
+            "lower_fence": float(inside.min()),
+            "upper_fence": float(inside.max()),
+            "middle_mean": float(middle.mean()) if len(middle) else q["median"],
+            "misclassified": float((defined < 0).mean()),
+            "total_variation": variation,
+            "undefined": len(distances) - len(defined),
+            "histogram": histogram(defined, anchor=0.0),
+        },
+    )
+
+
+def total_variation(problem: Problem) -> float:
+    """Tr Cov(x) over the chosen samples: the sum over input values of their population variance."""
+    mean = _input_mean(problem)
+    total = 0.0
+    for batch in problem.batches():
+        total += float((batch.inputs.double().reshape(len(batch), -1) - mean).square().sum())
+    return total / len(problem)
+
+
+def _input_mean(problem: Problem) -> Tensor:
+    total: Tensor = sum(
+        (batch.inputs.double().reshape(len(batch), -1).sum(0) for batch in problem.batches()),
+        start=torch.zeros((), dtype=torch.float64, device=problem.device),
+    )
+    return total / len(problem)

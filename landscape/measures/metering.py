@@ -1,0 +1,39 @@
+"""What a measure cost: passes and seconds, put into its record."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ParamSpec
+
+from landscape.problem import Problem
+from landscape.records import Record
+from landscape.work import count_work
+
+Parameters = ParamSpec("Parameters")
+Progress = Callable[[str, float], None]  # (what is known so far, expected cost in all)
+
+
+def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Record]:
+    """Fill the cost and the seconds of the record that `measure` returns.
+
+    The problem is the measure's first argument. What the measure put into its record itself (the share of a computation
+    that was handed in) is added.
+    """
+
+    @functools.wraps(measure)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Record:
+        start = time.perf_counter()
+        with count_work() as work:
+            record = measure(*args, **kwargs)
+        problem = args[0] if args else kwargs["problem"]
+        assert isinstance(problem, Problem)
+        return replace(
+            record,
+            cost=record.cost + work.gradient_equivalents(len(problem)),
+            seconds=record.seconds + time.perf_counter() - start,
+        )
+
+    return run

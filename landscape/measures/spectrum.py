@@ -1,0 +1,296 @@
+"""The Hessian's extreme eigenvalues and its spectral density, from one Krylov run.
+
+Legend: P parameters, m Lanczos steps, k eigenpairs asked for, d deflated ones, n probes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.curvature.hessian import HessianOperator, block_forms
+from landscape.curvature.pyhessian import pyhessian_eigenvalues
+from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos
+from landscape.linalg.means import sampling_stderr
+from landscape.linalg.probes import rademacher
+from landscape.linalg.quadrature import Density, combine, probe_density
+from landscape.measures.metering import Progress, metered
+from landscape.parameters import group_parameters
+from landscape.problem import Problem
+from landscape.records import Record
+from landscape.work import WEIGHTS, count_work
+
+DEFLATION_STEPS = 24  # Lanczos steps whose converged Ritz pairs are taken out of the density's probes
+_PROBE_STEPS = 12
+_FEWEST_PROBES = 4
+_CURVE_POINTS = 400
+_CURVE_WIDTH = 0.01  # of the spectrum's range, Ghorbani et al. 2019 use about this
+# keys that keep the probes of different purposes apart
+_KRYLOV, _RESTART, _DENSITY = 1_000_001, 1_000_002, 1_000_003
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One Krylov run on the Hessian, shared by the measures that need it.
+
+    Attributes:
+        space: the basis and the tridiagonal matrix.
+        converged: whether the largest eigenvalue met `rtol`.
+        cost: gradient-equivalents of the run.
+        seconds: of the run.
+    """
+
+    space: KrylovSpace
+    converged: bool
+    cost: float
+    seconds: float
+
+
+def compute_spectrum(
+    problem: Problem,
+    *,
+    rtol: float = 0.05,
+    budget: float = 200.0,
+    top: int = 3,
+    seed: int = 0,
+    steps: int = 0,
+    on_progress: Progress | None = None,
+) -> Spectrum:
+    """Run Lanczos with full reorthogonalisation until the largest eigenvalue is certain to `rtol`.
+
+    The run stops when min(residual, residual^2/gap) <= rtol |lambda_1| and at least `steps` and `top` products were
+    made, or at the budget. Where the Krylov space is invariant it goes on from a fresh vector, so that multiple
+    eigenvalues are found.
+
+    Cost: 2.4 gradient-equivalents a product; memory P m scalars.
+    """
+    start = time.perf_counter()
+    affordable = max(1, int(budget / WEIGHTS["hessian_product"] + 1e-9))
+    minimum = min(max(steps, top + 1), problem.size, affordable)
+
+    def enough(run: Tridiagonal) -> bool:
+        ritz = run.ritz()
+        if on_progress is not None:
+            message = f"{ritz.values[0]:.5g} ± {ritz.error_bound(0):.1g}"
+            on_progress(message, WEIGHTS["hessian_product"] * max(minimum, run.steps + 1))
+        return run.steps >= minimum and _certain(run, rtol)
+
+    def random(*keys: int) -> Tensor:
+        return rademacher(problem.size, seed, *keys, dtype=problem.dtype, device=problem.device)
+
+    with count_work() as work:
+        space = lanczos(
+            HessianOperator(problem),
+            random(_KRYLOV),
+            affordable,
+            stop=enough,
+            restart=lambda step: random(_RESTART, step),
+        )
+    return Spectrum(
+        space=space,
+        converged=_certain(space.tridiagonal, rtol),
+        cost=work.gradient_equivalents(len(problem)),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _certain(run: Tridiagonal, rtol: float) -> bool:
+    ritz = run.ritz()
+    return bool(ritz.error_bound(0) <= rtol * abs(ritz.values[0]))
+
+
+@metered
+def top_eigenvalues(
+    problem: Problem,
+    *,
+    rtol: float = 0.05,
+    budget: float = 200.0,
+    top: int = 3,
+    seed: int = 0,
+    by: str = "role",
+    engine: str = "landscape",
+    spectrum: Spectrum | None = None,
+    on_progress: Progress | None = None,
+) -> Record:
+    """The largest eigenvalues of the Hessian of the mean loss, and the most negative Ritz value.
+
+    Lanczos: Ritz pairs (theta, u) with residual norm ||H u - theta u||; some eigenvalue lies within
+    min(residual, residual^2/gap) of theta.
+
+    Args:
+        problem: the problem.
+        rtol: relative error of the largest eigenvalue to reach.
+        budget: gradient-equivalents at most.
+        top: how many of the largest to report; `rtol` and `converged` concern the first alone.
+        seed: of the start vector.
+        by: how parameters are grouped.
+        engine: `landscape`, or `pyhessian` for that package's power iteration on the same problem.
+        spectrum: a Krylov run to use instead of a new one.
+        on_progress: hears the running estimate.
+
+    Returns:
+        A record: `value` the largest algebraic eigenvalue, `stderr` its error bound, `sampling_stderr` to first
+            order the
+        standard error of u' H u over the blocks of samples, `eigenvalues` and `residuals` (k, descending),
+        `most_negative` and its residual, `products`; `groups`: theta ||u_s||^2, which add up to the value.
+
+    Cost: 2.4 gradient-equivalents a product, and one product for `sampling_stderr` where the samples are a subset.
+
+    Reference: Lanczos 1950; Parlett 1998, chapters 11 and 13.
+    """
+    groups = group_parameters(problem.infos, by)
+    if engine == "pyhessian":
+        return _from_pyhessian(problem, rtol, budget, top, seed)
+    spent = (spectrum.cost, spectrum.seconds) if spectrum is not None else (0.0, 0.0)
+    if spectrum is None:
+        spectrum = compute_spectrum(problem, rtol=rtol, budget=budget, top=top, seed=seed, on_progress=on_progress)
+    ritz = spectrum.space.tridiagonal.ritz()
+    vector = spectrum.space.ritz_vectors(ritz.vectors[:, :1])
+    mass = vector[:, 0].double().square()
+    sizes = [info.size for info in problem.infos]
+    share = {i.name: float(part.sum()) for i, part in zip(problem.infos, torch.split(mass, sizes), strict=True)}
+    value = float(ritz.values[0])
+    return Record(
+        value=value,
+        stderr=ritz.error_bound(0),
+        sampling_stderr=_rayleigh_sampling_stderr(problem, vector),
+        converged=spectrum.converged,
+        cost=spent[0],
+        seconds=spent[1],
+        groups={group: value * sum(share[name] for name in names) for group, names in groups.items()},
+        details={
+            "eigenvalues": [float(v) for v in ritz.values[:top]],
+            "residuals": [float(r) for r in ritz.residuals[:top]],
+            "most_negative": float(ritz.values[-1]),
+            "most_negative_residual": float(ritz.residuals[-1]),
+            "products": spectrum.space.tridiagonal.steps,
+        },
+    )
+
+
+def _rayleigh_sampling_stderr(problem: Problem, vector: Tensor) -> float:
+    """The standard error of u' H u over the blocks: to first order a change dH moves the eigenvalue by u' dH u."""
+    if len(problem) >= problem.population:
+        return 0.0
+    theta, weights = problem.parameters, problem.weights.numpy()
+    blocks = [(low, high) for low, high in problem.blocks() if weights[low:high].sum() > 0]
+    omega = np.array([weights[low:high].sum() for low, high in blocks]) / problem.total_weight
+    forms = np.array([float(block_forms(problem, theta, low, high, vector).sum()) for low, high in blocks])
+    return sampling_stderr(forms / omega, omega, sampled_share=len(problem) / problem.population)
+
+
+def _from_pyhessian(problem: Problem, rtol: float, budget: float, top: int, seed: int) -> Record:
+    products = max(1, int(budget / WEIGHTS["hessian_product"] / top))
+    values, vectors = pyhessian_eigenvalues(problem, top=top, max_products=products, seed=seed)
+    # what power iteration reports has no error; one product a vector measures it
+    residuals = (HessianOperator(problem).matmat(vectors) - vectors * torch.from_numpy(values).to(vectors)).norm(dim=0)
+    order = np.argsort(values)[::-1]
+    first = int(order[0])
+    return Record(
+        value=float(values[first]),
+        stderr=float(residuals[first]),
+        sampling_stderr=_rayleigh_sampling_stderr(problem, vectors[:, first : first + 1]),
+        converged=bool(residuals[first] <= rtol * abs(values[first])),
+        details={
+            "engine": "pyhessian",
+            "eigenvalues": [float(values[i]) for i in order],
+            "residuals": [float(residuals[int(i)]) for i in order],
+        },
+    )
+
+
+@metered
+def spectral_density(
+    problem: Problem,
+    *,
+    rtol: float = 0.05,
+    budget: float = 200.0,
+    seed: int = 0,
+    spectrum: Spectrum | None = None,
+    on_progress: Progress | None = None,
+) -> Record:
+    """The density of the Hessian's eigenvalues, phi(t) = (1/P) sum_i delta(t - lambda_i).
+
+    The Ritz pairs of the Krylov run whose residual is at most rtol max|theta| are taken out; stochastic Lanczos
+    quadrature with n random sign vectors, 12 steps each, sees the rest:
+
+        phi = (1/P) sum_{i <= d} delta(t - theta_i) + ((P - d)/P) (1/n) sum_j sum_i w_ji delta(t - theta_ji)
+
+    The mean of phi is an estimate of Tr H / P that is unbiased whatever was taken out, and shares nothing with
+    `hessian_trace` but the Hessian products.
+
+    Args:
+        problem: the problem.
+        rtol: relative standard error of the mean to reach; four probes at least.
+        budget: gradient-equivalents at most, those of `spectrum` included.
+        seed: of the probes.
+        spectrum: a Krylov run to use instead of a new one.
+        on_progress: hears the running estimate.
+
+    Returns:
+        A record: `value` the mean, `stderr` its standard error over the probes, `sampling_stderr` undefined (see
+        `hessian_trace`), `nodes` and `weights` (they sum to 1), `curve` {x, density} smoothed by a Gaussian of
+        standard deviation `sigma`, `deflated` d, `probes` n and `steps`.
+
+    Cost: 2.4 gradient-equivalents a product.
+
+    Reference: Golub and Meurant 2010; Ghorbani, Krishnan and Xiao 2019; deflation as in Hutch++ (Meyer et al. 2021).
+    """
+    spent = (spectrum.cost, spectrum.seconds) if spectrum is not None else (0.0, 0.0)
+    if spectrum is None:
+        half = DEFLATION_STEPS if budget >= 200 else max(1, int(budget / WEIGHTS["hessian_product"] / 3))
+        spectrum = compute_spectrum(problem, rtol=rtol, budget=budget, top=1, seed=seed, steps=half)
+    space = spectrum.space
+    ritz = space.tridiagonal.ritz()
+    kept = np.flatnonzero(ritz.residuals <= rtol * np.abs(ritz.values).max())
+    known = ritz.values[kept].tolist()
+    deflate = torch.linalg.qr(space.ritz_vectors(ritz.vectors[:, kept])).Q if len(kept) else None
+    rest = problem.size - len(kept)
+    affordable = max(1, int((budget - spectrum.cost) / WEIGHTS["hessian_product"] / _PROBE_STEPS + 1e-9))
+    probes: list[Density] = []
+    stderr = 0.0 if rest == 0 else math.nan
+    operator = HessianOperator(problem)
+    while rest > 0:
+        v = rademacher(problem.size, seed, _DENSITY, len(probes), dtype=problem.dtype, device=problem.device)
+        run = lanczos(operator, v, _PROBE_STEPS, deflate=deflate)
+        probes.append(probe_density(run.tridiagonal))
+        value = combine(problem.size, known, probes).mean
+        if len(probes) > 1:
+            stderr = rest / problem.size * float(np.std([p.mean for p in probes], ddof=1)) / math.sqrt(len(probes))
+        if on_progress is not None:
+            expected = spectrum.cost + WEIGHTS["hessian_product"] * _PROBE_STEPS * min(affordable, len(probes) + 1)
+            on_progress(f"{value:.3g} ± {stderr:.1g}", expected)
+        if len(probes) >= affordable or (len(probes) >= _FEWEST_PROBES and stderr <= rtol * abs(value)):
+            break
+    density = combine(problem.size, known, probes)
+    x, sigma = _grid(density)
+    return Record(
+        value=density.mean,
+        stderr=stderr,
+        sampling_stderr=0.0 if len(problem) >= problem.population else math.nan,
+        converged=bool(stderr <= rtol * abs(density.mean)),
+        cost=spent[0],
+        seconds=spent[1],
+        details={
+            "nodes": density.nodes.tolist(),
+            "weights": density.weights.tolist(),
+            "curve": {"x": x.tolist(), "density": density.smooth(sigma, x).tolist()},
+            "sigma": sigma,
+            "deflated": len(kept),
+            "probes": len(probes),
+            "steps": _PROBE_STEPS,
+        },
+    )
+
+
+def _grid(density: Density) -> tuple[np.ndarray, float]:
+    """Points from below the smallest node to above the largest, and the width of the smoothing."""
+    low, high = float(density.nodes.min()), float(density.nodes.max())
+    width = high - low or max(abs(high), 1.0)
+    sigma = _CURVE_WIDTH * width
+    return np.linspace(low - 5 * sigma, high + 5 * sigma, _CURVE_POINTS), sigma

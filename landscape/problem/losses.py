@@ -1,0 +1,254 @@
+"""Losses as weighted means of per-sample values.
+
+Everything in this project is a mean over samples, L = sum_n w_n l_n / sum_n w_n. This file turns what a user hands in
+(a torch loss module, a function, mean-reduced or not) into l_n and w_n, and refuses what is no such mean.
+A sequence or an image of labels is one sample: l_n is the mean over its unignored labels and w_n their number (or
+the sum of their class weights), so that L is the mean that PyTorch's own reduction gives.
+
+Legend: N samples, K classes, T labels a sample.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape.errors import ProblemError
+
+LossLike = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class PerSampleLoss:
+    """A loss as per-sample values and weights.
+
+    Attributes:
+        name: for people.
+        values: (outputs, targets) -> l_N, differentiable.
+        weights: targets -> w_N.
+        fisher_form: (outputs, u) -> the form u_n' F_f u_n (N,), with F_f the Fisher information of the model's own
+            label distribution with respect to the outputs and u of the outputs' shape, averaged over a sample's labels;
+            None where the loss defines no label distribution. It takes the targets too, to know ignored labels.
+        classes: whether the outputs are one row of logits a sample, (N, K), with integer labels (N,).
+    """
+
+    name: str
+    values: Callable[[Any, Any], Tensor]
+    weights: Callable[[Any], Tensor]
+    fisher_form: Callable[[Any, Any, Tensor], Tensor] | None = None
+    classes: bool = False
+
+
+def per_sample_loss(loss: LossLike, outputs: Any, targets: Any) -> PerSampleLoss:
+    """Read `loss` as a weighted mean of per-sample values, and check that reading on one batch.
+
+    Args:
+        loss: a torch loss module, `torch.nn.functional.cross_entropy`, or any callable (outputs, targets) ->
+            scalar mean or one value a sample.
+        outputs: the model's outputs on a batch of at least one sample.
+        targets: the batch's targets.
+
+    Raises:
+        ProblemError: the loss fails on the batch, sums instead of averaging, or is no mean over samples.
+    """
+    try:
+        given = loss(outputs, targets)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ProblemError(
+            f"the loss {_name(loss)} fails on outputs {_shape(outputs)} and targets {_shape(targets)}: {first}"
+        ) from error
+    if not isinstance(given, Tensor):
+        raise ProblemError(f"the loss must return a tensor, got {type(given).__name__}.")
+    if isinstance(loss, nn.Module) and getattr(loss, "reduction", "mean") == "sum":
+        raise ProblemError(f"{_name(loss)} sums over the batch; use reduction='mean' or 'none'.")
+    n = _count(targets)
+    result = _known(loss) or _unknown(loss, given, n)
+    _check(result, loss, given, outputs, targets)
+    return replace(result, classes=_is_classification(outputs, targets))
+
+
+def _known(loss: LossLike) -> PerSampleLoss | None:
+    """The exact reading of the losses whose weights and label distribution are known."""
+    if loss is F.cross_entropy:
+        return _cross_entropy(nn.CrossEntropyLoss())
+    kind = type(loss)
+    if kind is nn.CrossEntropyLoss:
+        assert isinstance(loss, nn.CrossEntropyLoss)
+        return _cross_entropy(loss)
+    if kind is nn.NLLLoss:
+        assert isinstance(loss, nn.NLLLoss)
+        return _nll(loss)
+    if kind is nn.MSELoss:
+        return PerSampleLoss("mean squared error", _unreduced(nn.MSELoss(reduction="none")), _ones, _squared_error_form)
+    if kind is nn.BCEWithLogitsLoss:
+        assert isinstance(loss, nn.BCEWithLogitsLoss)
+        elementwise = copy.copy(loss)
+        elementwise.reduction = "none"
+        plain = loss.weight is None and loss.pos_weight is None
+        return PerSampleLoss("binary cross-entropy", _unreduced(elementwise), _ones, _bernoulli_form if plain else None)
+    if isinstance(loss, nn.modules.loss._Loss) and kind in (nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss):
+        elementwise_loss = copy.copy(loss)
+        elementwise_loss.reduction = "none"
+        return PerSampleLoss(kind.__name__, _unreduced(elementwise_loss), _ones)
+    return None
+
+
+def _cross_entropy(loss: nn.CrossEntropyLoss) -> PerSampleLoss:
+    def label_weights(targets: Tensor) -> Tensor:
+        """Weight of each label, in the shape of the labels (N, ...)."""
+        if targets.is_floating_point():  # class probabilities, (N, K, ...): PyTorch averages over labels alone
+            return torch.ones_like(targets.select(1, 0))
+        kept = targets != loss.ignore_index
+        if loss.weight is None:
+            return kept.to(torch.get_default_dtype())
+        weight = loss.weight.to(targets.device)
+        return weight[torch.where(kept, targets, 0)] * kept
+
+    def values(outputs: Tensor, targets: Tensor) -> Tensor:
+        weight = None if loss.weight is None else loss.weight.to(outputs)
+        if targets.is_floating_point():
+            targets = targets.to(outputs.dtype)
+        unreduced = F.cross_entropy(
+            outputs,
+            targets,
+            weight=weight,
+            ignore_index=loss.ignore_index,
+            reduction="none",
+            label_smoothing=loss.label_smoothing,
+        )
+        return _weighted(unreduced, label_weights(targets), divide_only=True)
+
+    def fisher_form(outputs: Tensor, targets: Tensor, u: Tensor) -> Tensor:
+        p = outputs.softmax(1)
+        mean = (p * u).sum(1, keepdim=True)
+        variance = (p * (u - mean) ** 2).sum(1)  # (N, ...): Var_p(u) for each label
+        return _weighted(variance, label_weights(targets), divide_only=False)
+
+    def weights(targets: Tensor) -> Tensor:
+        return label_weights(targets).reshape(targets.shape[0], -1).sum(1)
+
+    return PerSampleLoss("cross-entropy", values, weights, fisher_form)
+
+
+def _nll(loss: nn.NLLLoss) -> PerSampleLoss:
+    as_cross_entropy = nn.CrossEntropyLoss(weight=loss.weight, ignore_index=loss.ignore_index)
+    base = _cross_entropy(as_cross_entropy)
+
+    def values(outputs: Tensor, targets: Tensor) -> Tensor:
+        weight = None if loss.weight is None else loss.weight.to(outputs)
+        unreduced = F.nll_loss(outputs, targets, weight=weight, ignore_index=loss.ignore_index, reduction="none")
+        per_label = torch.ones_like(unreduced) if weight is None else weight[targets.clamp_min(0)]
+        return _weighted(unreduced, per_label * (targets != loss.ignore_index), divide_only=True)
+
+    return PerSampleLoss("negative log-likelihood", values, base.weights)
+
+
+def _weighted(per_label: Tensor, weight: Tensor, *, divide_only: bool) -> Tensor:
+    """Weighted mean over the labels of each sample; `divide_only` if the weights are already multiplied in."""
+    n = per_label.shape[0]
+    weight = weight.to(per_label.dtype).reshape(n, -1)
+    values = per_label.reshape(n, -1)
+    total = weight.sum(1)
+    numerator = values.sum(1) if divide_only else (values * weight).sum(1)
+    return numerator / torch.where(total > 0, total, 1.0)
+
+
+def _unreduced(elementwise: nn.Module) -> Callable[[Any, Any], Tensor]:
+    def values(outputs: Tensor, targets: Tensor) -> Tensor:
+        targets = targets.to(outputs.dtype) if targets.is_floating_point() else targets
+        value: Tensor = elementwise(outputs, targets)
+        return value.reshape(value.shape[0], -1).mean(1)
+
+    return values
+
+
+def _squared_error_form(outputs: Tensor, targets: Tensor, u: Tensor) -> Tensor:
+    # l = |f - y|^2/T is the negative log-likelihood of a Gaussian of variance T/2, whose Fisher information is (2/T) I
+    return 2 * u.reshape(u.shape[0], -1).square().mean(1)
+
+
+def _bernoulli_form(outputs: Tensor, targets: Tensor, u: Tensor) -> Tensor:
+    p = outputs.sigmoid()
+    return (p * (1 - p) * u.square()).reshape(u.shape[0], -1).mean(1)
+
+
+def _unknown(loss: LossLike, given: Tensor, n: int) -> PerSampleLoss:
+    """Read a callable of which nothing is known: one value a sample, or a mean that single samples make up."""
+    name = _name(loss)
+    if given.ndim >= 1 and given.shape[0] == n and not (n == 1 and given.numel() > 1):
+
+        def values(outputs: Any, targets: Any) -> Tensor:
+            value = loss(outputs, targets)
+            return value.reshape(value.shape[0], -1).mean(1)
+
+        return PerSampleLoss(name, values, _ones)
+    if given.numel() != 1:
+        raise ProblemError(
+            f"the loss {name} returned shape {tuple(given.shape)} for {n} samples; expected a scalar mean or one value "
+            "a sample."
+        )
+
+    def single(output: Any, target: Any) -> Tensor:
+        lift = torch.utils._pytree.tree_map
+        return loss(lift(lambda t: t[None], output), lift(lambda t: t[None], target)).reshape(())
+
+    return PerSampleLoss(name, torch.func.vmap(single), _ones)
+
+
+def _check(result: PerSampleLoss, loss: LossLike, given: Tensor, outputs: Any, targets: Any) -> None:
+    """Compare the reading with the loss's own value on the batch."""
+    try:
+        values, weights = result.values(outputs, targets), result.weights(targets)
+    except RuntimeError as error:
+        raise ProblemError(
+            f"the loss {result.name} cannot be evaluated sample by sample ({str(error).splitlines()[0]}); "
+            "give a loss that returns one value a sample."
+        ) from error
+    if values.shape != (_count(targets),):
+        raise ProblemError(f"expected one loss a sample, ({_count(targets)},), got {tuple(values.shape)}.")
+    if given.numel() != 1 or not torch.isfinite(given).all() or not weights.sum() > 0:
+        return
+    mean = (values * weights.to(values)).sum() / weights.to(values).sum()
+    # error budget: two summations of N float32 terms in different order
+    tolerance = 1e-4 if values.dtype == torch.float32 else 1e-9
+    if not torch.allclose(mean, given.reshape(()).to(mean), rtol=tolerance, atol=tolerance):
+        raise ProblemError(
+            f"the loss {result.name} is {given.item():.6g} on a batch but the mean of its samples' losses is "
+            f"{mean.item():.6g}; expected a mean over samples (for padded sequences use "
+            "torch.nn.CrossEntropyLoss with ignore_index and outputs of shape (N, K, T))."
+        )
+
+
+def _ones(targets: Any) -> Tensor:
+    first = torch.utils._pytree.tree_leaves(targets)[0]
+    return torch.ones(first.shape[0], device=first.device)
+
+
+def _count(targets: Any) -> int:
+    return int(torch.utils._pytree.tree_leaves(targets)[0].shape[0])
+
+
+def _is_classification(outputs: Any, targets: Any) -> bool:
+    return (
+        isinstance(outputs, Tensor)
+        and isinstance(targets, Tensor)
+        and outputs.ndim == 2
+        and outputs.shape[1] >= 2
+        and targets.ndim == 1
+        and not targets.is_floating_point()
+    )
+
+
+def _name(loss: LossLike) -> str:
+    return getattr(loss, "__name__", type(loss).__name__)
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,305 @@
+"""`Problem`: the function L(theta; D) that everything in this project measures.
+
+    L(theta) = sum_n w_n l(f_theta(x_n), y_n) / sum_n w_n
+
+over a fixed, finite data set D. Legend: N samples, P parameters, B samples of a block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_map
+
+from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
+from landscape.parameters import ParameterInfo, describe
+from landscape.problem.losses import LossLike, PerSampleLoss, per_sample_loss
+from landscape.problem.samples import read_samples
+from landscape.work import charge
+
+BLOCK = 32  # probe k of block b depends on (seed, k, b): the blocks are part of a measure's definition
+BN_GROUP = 128  # with bn="train" the statistics come from each group of this many samples
+DEFAULT_BATCH = 128
+
+Theta = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive samples on the problem's device; `weights` are the w_n (N,) of the loss."""
+
+    start: int
+    stop: int
+    inputs: Any
+    targets: Any
+    weights: Tensor
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Problem:
+    """A network, a loss and data as one function of the parameters.
+
+    The model is never changed: its parameters are read where they are (so that a problem follows a model that is
+    being trained), perturbed weights and copied buffers go in by `torch.func.functional_call`, and the train/eval
+    flags are put back after each forward pass.
+
+    Args:
+        model: any `nn.Module`; the parameters of the problem are those with `requires_grad`.
+        loss: a torch loss module or a callable (outputs, targets) -> one value a sample or their mean;
+            an unknown callable is checked on one batch.
+        data: a pair of tensors, a `Dataset`, or a finite `DataLoader`; read once and kept, refused if two reads differ.
+        dtype: floating type of all computation; the model's own by default.
+        device: where to compute; the model's own by default.
+        bn: `eval` uses BatchNorm's running statistics; `train` those of each consecutive group of 128 samples.
+        batch_size: samples a pass; decides memory and speed, never a value.
+        population: the size of the split that the data are a draw from; N if they are all of it.
+        about: plain values that describe the problem in an analysis document.
+
+    Raises:
+        ProblemError, ModelError, DataError, NonFiniteError, DeviceError: see the messages.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossLike,
+        data: Any,
+        *,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        bn: Literal["eval", "train"] = "eval",
+        batch_size: int | None = None,
+        population: int | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ProblemError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+        if not callable(loss):
+            raise ProblemError(f"loss must be callable, got {type(loss).__name__}.")
+        if bn not in ("eval", "train"):
+            raise OptionError(f"bn must be 'eval' or 'train', got {bn!r}.")
+        self.model, self.loss, self.data = model, loss, data
+        self.bn = bn
+        self.infos: tuple[ParameterInfo, ...] = describe(model)
+        if not self.infos:
+            raise ProblemError("the model has no parameter that requires a gradient; set requires_grad_(True).")
+        first = next(p for p in model.parameters() if p.requires_grad)
+        self.dtype = dtype or first.dtype
+        self.device = check_device(device if device is not None else first.device)
+        self._samples = read_samples(data)
+        self.block_size = BN_GROUP if bn == "train" else BLOCK
+        self.batch_size = batch_size or DEFAULT_BATCH
+        if self.batch_size < 1:
+            raise OptionError(f"batch_size must be at least 1, got {batch_size}.")
+        self.population = population if population is not None else len(self)
+        self.about: Mapping[str, Any] = MappingProxyType(dict(about or {}))
+        self._check_weights()
+        self._per_sample = self._read_loss()
+        self._weights = self._per_sample.weights(self._samples.targets).detach().to(dtype=torch.float64, device="cpu")
+        self.total_weight = float(self._weights.sum())
+        if not (math.isfinite(self.total_weight) and self.total_weight > 0 and bool((self._weights >= 0).all())):
+            raise DataError("every label is ignored or has weight 0; the mean loss is undefined.")
+
+    def __len__(self) -> int:
+        """The number of samples N."""
+        return len(self._samples)
+
+    # -- what the problem is made of -----------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The parameters theta by name, detached, on the problem's device and in its dtype; shared where possible."""
+        wanted = {info.name for info in self.infos}
+        return {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name in wanted}
+
+    @property
+    def size(self) -> int:
+        """The number of scalar parameters P."""
+        return sum(info.size for info in self.infos)
+
+    @property
+    def loss_name(self) -> str:
+        """The loss, for people."""
+        return self._per_sample.name
+
+    @property
+    def classes(self) -> bool:
+        """Whether the outputs are logits (N, K) with integer labels (N,)."""
+        return self._per_sample.classes
+
+    @property
+    def fisher_form(self) -> Callable[[Any, Any, Tensor], Tensor] | None:
+        """(outputs, targets, u) -> u_n' F_f u_n; None where the loss defines no label distribution."""
+        return self._per_sample.fisher_form
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights w_n (N,), float64 on the CPU."""
+        return self._weights
+
+    def choose(
+        self,
+        indices: Tensor | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        bn: Literal["eval", "train"] | None = None,
+        batch_size: int | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> Problem:
+        """The same problem on some of its samples, or computed otherwise; what is None stays as it is.
+
+        The samples `indices` become a draw from this problem's population.
+        """
+        chosen = self._samples if indices is None else self._samples.take(indices)
+        other = Problem(
+            self.model,
+            self.loss,
+            chosen,
+            dtype=dtype or self.dtype,
+            device=device if device is not None else self.device,
+            bn=bn or self.bn,
+            batch_size=batch_size or self.batch_size,
+            population=self.population,
+            about={**self.about, **(about or {})},
+        )
+        other.data = self.data
+        return other
+
+    # -- passes over the data ------------------------------------------------------------------------------------
+
+    def batches(self, start: int = 0, stop: int | None = None, size: int | None = None) -> Iterator[Batch]:
+        """Cut samples `start` ... `stop` - 1 into batches of at most `size` (the problem's batch size by default).
+
+        With bn="train" a batch is one group of 128, whatever the size: its samples depend on each other.
+        """
+        stop = len(self) if stop is None else stop
+        size = BN_GROUP if self.bn == "train" else (size or self.batch_size)
+        assert self.bn == "eval" or start % BN_GROUP == 0, "a batch statistics group was cut"
+        for low in range(start, stop, size):
+            high = min(low + size, stop)
+            part = self._samples.slice(low, high)
+            yield Batch(
+                start=low,
+                stop=high,
+                inputs=tree_map(self._cast, part.inputs),
+                targets=tree_map(lambda t: t.to(self.device), part.targets),
+                weights=self._weights[low:high].to(self.dtype).to(self.device),
+            )
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """The fixed blocks of consecutive samples, as (start, stop); the last may be smaller."""
+        return [(low, min(low + self.block_size, len(self))) for low in range(0, len(self), self.block_size)]
+
+    def outputs(self, theta: Theta, inputs: Any) -> Any:
+        """f_theta(x) for a batch of inputs; differentiable in theta and the inputs, the model untouched."""
+        constants = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in theta}
+        constants |= {name: self._cast(b.detach()).clone() for name, b in self.model.named_buffers()}
+        arguments = inputs if isinstance(inputs, tuple) else (() if isinstance(inputs, dict) else (inputs,))
+        keywords = inputs if isinstance(inputs, dict) else {}
+        with evaluation_mode(self.model, self.bn):
+            return functional_call(self.model, {**constants, **theta}, arguments, keywords)
+
+    def losses(self, theta: Theta, batch: Batch) -> Tensor:
+        """l_n (N,) of a batch."""
+        return self._per_sample.values(self.outputs(theta, batch.inputs), batch.targets)
+
+    def losses_of(self, outputs: Any, batch: Batch) -> Tensor:
+        """l_n (N,) from outputs that are known already."""
+        return self._per_sample.values(outputs, batch.targets)
+
+    def objective(self, theta: Theta, batch: Batch) -> Tensor:
+        """The batch's share of L: sum over its samples of w_n l_n / sum of all weights. The shares add up to L."""
+        return (self.losses(theta, batch) * batch.weights).sum() / self.total_weight
+
+    # -- checks --------------------------------------------------------------------------------------------------
+
+    def _check_weights(self) -> None:
+        for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                bad = int((~torch.isfinite(tensor)).sum())
+                raise NonFiniteError(
+                    f"{name} holds {bad} NaN or infinite of {tensor.numel()} values; nothing can be measured there."
+                )
+
+    def _read_loss(self) -> PerSampleLoss:
+        self._weights = torch.ones(len(self), dtype=torch.float64)
+        batch = next(self.batches(0, min(len(self), BN_GROUP if self.bn == "train" else 8)))
+        try:
+            with torch.no_grad():
+                outputs = self.outputs(self.parameters, batch.inputs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            if "out of memory" in str(error).lower():
+                raise
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(f"the model fails on inputs {_shapes(batch.inputs)}: {first}") from error
+        charge("forward", len(batch))
+        self._check_labels(outputs, batch)
+        with torch.no_grad():
+            return per_sample_loss(self.loss, outputs, batch.targets)
+
+    def _check_labels(self, outputs: Any, batch: Batch) -> None:
+        """Labels out of range crash inside torch, on a GPU for good: find them first."""
+        loss = self.loss
+        if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or not isinstance(outputs, Tensor):
+            return
+        labels = self._samples.targets
+        if not isinstance(labels, Tensor) or labels.is_floating_point() or outputs.ndim < 2:
+            return
+        kept = labels[labels != loss.ignore_index]
+        classes = outputs.shape[1]
+        if kept.numel() and (int(kept.min()) < 0 or int(kept.max()) >= classes):
+            raise DataError(
+                f"labels run from {int(kept.min())} to {int(kept.max())} but the network has {classes} outputs; "
+                f"expected labels 0 to {classes - 1}."
+            )
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> Iterator[None]:
+    """Put `model` into eval mode (BatchNorm into train mode with bn="train") and put every flag back after."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        if bn == "train":
+            for module, _ in flags:
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.training = True
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device if it is there.
+
+    Raises:
+        DeviceError: the name is no device's, or this machine has no such device.
+    """
+    try:
+        wanted = torch.device(device)
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        if torch.backends.mps.is_available():
+            there.append("mps")
+        raise DeviceError(f"device {str(device)!r} is not there; this machine has {', '.join(there)}.") from error
+    return wanted
+
+
+def _shapes(inputs: Any) -> str:
+    return str(tree_map(lambda t: tuple(t.shape), inputs))

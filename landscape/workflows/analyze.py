@@ -1,0 +1,321 @@
+"""From a problem or a checkpoint to an `Analysis`: every measure, what they share computed once."""
+
+from __future__ import annotations
+
+import gc
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import landscape
+from landscape.config.analysis import AnalysisRun, AnalysisSettings
+from landscape.config.recipe import validate
+from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
+from landscape.measures import MEASURES, Spectrum, compute_spectrum, evaluate
+from landscape.parameters import group_parameters
+from landscape.problem import Problem
+from landscape.problem.load import load, load_problem_file
+from landscape.records import Analysis, Record
+from landscape.work import Work, count_work
+
+
+@dataclass(frozen=True)
+class MeasureStarted:
+    """A measure begins: number `index` (from 0) of `count`."""
+
+    name: str
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class MeasureProgress:
+    """Gradient-equivalents done and expected, and what is known so far."""
+
+    name: str
+    done: float
+    expected: float
+    message: str
+
+
+@dataclass(frozen=True)
+class MeasureFinished:
+    """A measure ended with this record."""
+
+    name: str
+    record: Record
+
+
+Event = MeasureStarted | MeasureProgress | MeasureFinished
+OnEvent = Callable[[Event], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the analysis; `partial` holds the measures that were finished."""
+
+    def __init__(self, partial: Analysis) -> None:
+        super().__init__()
+        self.partial = partial
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the problem comes from when the checkpoint does not say: as the options of `landscape analyze`."""
+
+    model: str | None = None
+    data: str | None = None
+    normalize: str | None = None
+    key: str | None = None
+    problem_file: Path | None = None
+
+
+def analyze_checkpoint(
+    path: Path | str,
+    *,
+    settings: AnalysisSettings | None = None,
+    run: AnalysisRun | None = None,
+    source: Source | None = None,
+    on_event: OnEvent | None = None,
+) -> Analysis:
+    """Load a checkpoint and measure it.
+
+    Raises:
+        LandscapeError: what is wrong with the file, the data or the options.
+        Interrupted: Ctrl-C; carries what was finished.
+    """
+    settings, run, source = settings or AnalysisSettings(), run or AnalysisRun(), source or Source()
+    _chosen(settings.measures)
+    common: dict[str, Any] = {
+        "samples": settings.samples,
+        "key": source.key,
+        "dtype": getattr(torch, settings.dtype),
+        "bn": settings.bn,
+        "batch_size": run.batch_size,
+        "seed": settings.seed,
+    }
+    with memory_errors(run.batch_size):
+        if source.problem_file is not None:
+            problem = load_problem_file(source.problem_file, path, device=run.device, **common)
+        else:
+            problem = load(
+                path,
+                model=source.model,
+                data=source.data,
+                split=settings.split,
+                normalize=source.normalize,
+                device=run.device,
+                **common,
+            )
+    return _measure(problem, settings, on_event)
+
+
+def analyze(
+    problem: Problem,
+    measures: Sequence[str] = (),
+    *,
+    on_event: OnEvent | None = None,
+    **settings: Any,
+) -> Analysis:
+    """Measure a problem.
+
+    Args:
+        problem: the problem; its samples, dtype and BatchNorm mode are as it was made.
+        measures: names; the default ones if empty.
+        on_event: hears of the progress.
+        settings: `rtol`, `budget`, `top`, `connectivity_batch`, `seed`, `by`, `engine` of
+            `landscape.config.analysis.AnalysisSettings`.
+
+    Returns:
+        The analysis. A measure that does not apply is there with its reason in `skipped`.
+
+    Raises:
+        OptionError: a name or a value is unknown.
+        NonFiniteError: a loss or a product is NaN or infinite.
+        OutOfMemoryError: a batch did not fit.
+        Interrupted: Ctrl-C; carries what was finished.
+    """
+    fixed = {"split", "samples", "dtype", "bn"} & settings.keys()
+    if fixed:
+        raise OptionError(f"{', '.join(sorted(fixed))} belong to the problem; give them to landscape.load or Problem.")
+    values = {
+        "measures": tuple(measures),
+        "bn": problem.bn,
+        "dtype": str(problem.dtype).removeprefix("torch."),
+        **settings,
+    }
+    return _measure(problem, validate(AnalysisSettings, values), on_event)
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    unknown = next((name for name in names if name not in MEASURES), None)
+    if unknown is not None:
+        raise OptionError(f"unknown measure {unknown!r}.{near(unknown, MEASURES)}")
+    return list(dict.fromkeys(names)) or list(MEASURES)
+
+
+def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | None) -> Analysis:
+    names = _chosen(settings.measures)
+    group_parameters(problem.infos, settings.by)  # a wrong pattern is told before anything long
+    start = time.perf_counter()
+    records: dict[str, Record] = {}
+    with count_work() as total, memory_errors(problem.batch_size):
+        evaluation = evaluate(problem)
+        about = _describe(problem, evaluation.loss, evaluation.accuracy, evaluation.classes)
+
+        def finish() -> Analysis:
+            return Analysis(
+                measures=records,
+                problem=about,
+                settings={**settings.model_dump(), "measures": names, "samples": settings.samples or str(len(problem))},
+                checkpoint=problem.about.get("checkpoint", {}),
+                total={
+                    "cost": total.gradient_equivalents(len(problem)),
+                    "seconds": time.perf_counter() - start,
+                },
+                provenance=_provenance(),
+            )
+
+        shared = _SharedSpectrum(problem, settings, names)
+        try:
+            for index, name in enumerate(names):
+                if on_event is not None:
+                    on_event(MeasureStarted(name, index, len(names)))
+                records[name] = _one(problem, name, settings, shared, on_event)
+                if on_event is not None:
+                    on_event(MeasureFinished(name, records[name]))
+        except KeyboardInterrupt as error:
+            raise Interrupted(finish()) from error
+        return finish()
+
+
+class _SharedSpectrum:
+    """The one Krylov run of an analysis, made when the first measure asks for it."""
+
+    def __init__(self, problem: Problem, settings: AnalysisSettings, names: Sequence[str]) -> None:
+        wanted = [s for name in names if (s := MEASURES[name].spectrum_steps) is not None]
+        self._problem, self._settings = problem, settings
+        self._steps = max(wanted, default=0)
+        self._spectrum: Spectrum | None = None
+
+    def get(self, on_progress: Callable[[str, float], None] | None) -> Spectrum:
+        if self._spectrum is None:
+            settings = self._settings
+            self._spectrum = compute_spectrum(
+                self._problem,
+                rtol=settings.rtol,
+                budget=settings.budget,
+                top=settings.top,
+                seed=settings.seed,
+                steps=self._steps,
+                on_progress=on_progress,
+            )
+        return self._spectrum
+
+
+def _one(
+    problem: Problem, name: str, settings: AnalysisSettings, shared: _SharedSpectrum, on_event: OnEvent | None
+) -> Record:
+    measure = MEASURES[name]
+    if settings.engine not in measure.engines and measure.spectrum_steps is not None:
+        return Record.skip(f"--engine {settings.engine} does not compute it; use --engine landscape")
+    known: tuple[str, float] = ("", settings.budget)
+
+    def report(work: Work) -> None:
+        if on_event is not None:
+            on_event(MeasureProgress(name, work.gradient_equivalents(len(problem)), known[1], known[0]))
+
+    def learn(message: str, expected: float) -> None:
+        nonlocal known
+        known = (message, expected)
+
+    options: dict[str, Any] = {key: getattr(settings, key) for key in measure.options}
+    try:
+        with count_work(on_charge=report):
+            if measure.spectrum_steps is not None and settings.engine == "landscape":
+                options["spectrum"] = shared.get(learn)
+            return measure.function(problem, **options, on_progress=learn)
+    except NotApplicableError as error:
+        return Record.skip(str(error))
+
+
+def _describe(problem: Problem, loss: float, accuracy: float, classes: int | None) -> dict[str, Any]:
+    theta = problem.parameters
+    about = {key: value for key, value in problem.about.items() if key != "checkpoint"}
+    return {
+        "data": "given in Python",
+        "split": "given",
+        "model": type(problem.model).__name__,
+        **about,
+        "samples": len(problem),
+        "available": problem.population,
+        "parameters": problem.size,
+        "loss_name": problem.loss_name,
+        "loss": loss,
+        "accuracy": accuracy,
+        "classes": classes,
+        "bn_mode": problem.bn,
+        "dtype": str(problem.dtype).removeprefix("torch."),
+        "device": str(problem.device),
+        "block": problem.block_size,
+        "tensors": [
+            {
+                "name": info.name,
+                "role": info.role,
+                "layer": info.layer,
+                "size": info.size,
+                "norm": float(theta[info.name].double().norm()),
+            }
+            for info in problem.infos
+        ],
+    }
+
+
+def _provenance() -> dict[str, Any]:
+    return {
+        "landscape": landscape.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextmanager
+def memory_errors(batch_size: int | None) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into one that names a batch size to try.
+
+    Raises:
+        OutOfMemoryError: inside the block, memory ran out.
+    """
+    try:
+        yield
+    except LandscapeError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not (
+            "out of memory" in text or "can't allocate memory" in text
+        ):
+            raise
+        gc.collect()
+        advice = f"try --batch-size {batch_size // 2}" if batch_size and batch_size > 1 else "take fewer --samples"
+        raise OutOfMemoryError(f"memory ran out; {advice}, or another --device.") from error
+
+
+__all__ = [
+    "Event",
+    "Interrupted",
+    "MeasureFinished",
+    "MeasureProgress",
+    "MeasureStarted",
+    "Source",
+    "analyze",
+    "analyze_checkpoint",
+    "memory_errors",
+]
