@@ -1,0 +1,120 @@
+"""The numbers beside a measure's value that its section of the report tells, as (name, text)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from landscape.records import Analysis, Record
+from landscape.report.figures import QUARTILES, number, numbers
+from landscape.report.numbers import format_count, format_share, format_value
+
+Rows = list[tuple[str, str]]
+
+
+def details(name: str, record: Record, analysis: Analysis) -> Rows:
+    """The further numbers of the measure `name`; empty where nothing is known of it."""
+    rows = _DETAILS.get(name)
+    return rows(record, analysis) if rows is not None else []
+
+
+def _trace(record: Record, analysis: Analysis) -> Rows:
+    found = _numbers(record, ("probes", "probes a block"), ("blocks", "blocks of samples"))
+    size = analysis.problem.get("parameters")
+    if size:
+        found.insert(0, ("tr H / p", format_value(record.value / size, record.stderr / size)))
+    return found
+
+
+def _eigenvalues(record: Record, analysis: Analysis) -> Rows:
+    values = numbers(record.details, "eigenvalues")
+    found: Rows = []
+    if "most_negative" in record.details:
+        low, residual = number(record.details, "most_negative"), number(record.details, "most_negative_residual")
+        found.append(("most negative Ritz value", format_value(low, residual)))
+    if len(values) > 1 and values[1]:
+        found.append(("λ₁ / λ₂", format_value(values[0] / values[1])))
+    if record.value > 0:
+        found.append(("largest stable rate, 2/λ₁", format_value(2 / record.value)))
+    return found + _numbers(record, ("products", "Hessian products"))
+
+
+def _density(record: Record, analysis: Analysis) -> Rows:
+    found: Rows = []
+    size = analysis.problem.get("parameters")
+    if size:
+        found.append(("mean × p", format_value(record.value * size, record.stderr * size)))
+        trace = analysis.measures.get("hessian_trace")
+        if trace is not None and trace.skipped is None:
+            found.append(("tr H", format_value(trace.value, trace.stderr)))
+    found.append(("smoothing width σ", format_value(number(record.details, "sigma"))))
+    return found + _numbers(
+        record, ("deflated", "deflated eigenpairs"), ("probes", "probes"), ("steps", "steps a probe")
+    )
+
+
+def _fisher_rao(record: Record, analysis: Analysis) -> Rows:
+    names = {
+        "model_squared": "model labels, squared",
+        "model_root": "model labels, root",
+        "empirical_squared": "given labels, squared",
+        "empirical_root": "given labels, root",
+    }
+    variants = record.details.get("variants") or {}
+    return [(title, format_value(number(variants, key))) for key, title in names.items() if key in variants]
+
+
+def _connectivity(record: Record, analysis: Analysis) -> Rows:
+    return _quartiles(record)
+
+
+def _connectivity_batch(record: Record, analysis: Analysis) -> Rows:
+    found = _numbers(record, ("m", "samples a group, m"), ("batches", "groups"))
+    single = analysis.measures.get("connectivity")
+    if single is not None and single.skipped is None and single.value > 0:
+        found.append(("C", format_value(single.value, single.stderr)))
+        found.append(("C_m / C", format_value(record.value / single.value)))
+    return found
+
+
+def _margin(record: Record, analysis: Analysis) -> Rows:
+    details = record.details
+    keys = [*QUARTILES, ("lower fence", "lower_fence"), ("upper fence", "upper_fence")]
+    found = [(title, format_value(number(details, key))) for title, key in keys]
+    found.append(("mean within Q1..Q3", format_value(number(details, "middle_mean"))))
+    found.append(("misclassified", format_share(number(details, "misclassified"))))
+    found.append(("total variation", format_value(number(details, "total_variation"))))
+    return found + _numbers(record, ("undefined", "undefined"))
+
+
+def _jacobian(record: Record, analysis: Analysis) -> Rows:
+    root = math.sqrt(record.value) if record.value >= 0 else math.nan
+    found = [
+        ("root mean square norm", format_value(root)),
+        ("mean spectral norm", format_value(number(record.details, "spectral_norm"))),
+    ]
+    found += _quartiles(record) + _numbers(record, ("classes", "classes"), ("probes", "projections a sample"))
+    if "exact" in record.details:
+        found.append(("computed", "exactly" if record.details["exact"] else "by projections"))
+    return found
+
+
+def _quartiles(record: Record) -> Rows:
+    quantiles = record.details.get("quantiles") or {}
+    return [(title, format_value(number(quantiles, key))) for title, key in QUARTILES if key in quantiles]
+
+
+def _numbers(record: Record, *keys: tuple[str, str]) -> Rows:
+    return [(title, format_count(number(record.details, key))) for key, title in keys if key in record.details]
+
+
+_DETAILS: dict[str, Callable[[Record, Analysis], Rows]] = {
+    "hessian_trace": _trace,
+    "top_eigenvalues": _eigenvalues,
+    "spectral_density": _density,
+    "fisher_rao": _fisher_rao,
+    "connectivity": _connectivity,
+    "connectivity_batch": _connectivity_batch,
+    "margin": _margin,
+    "jacobian_norm": _jacobian,
+}
