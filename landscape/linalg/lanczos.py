@@ -24,11 +24,15 @@ from landscape.linalg.operator import SymmetricOperator
 
 @dataclass(frozen=True)
 class Ritz:
-    """Eigenpairs of T_m: values (m,) descending, last components |s_m| as residuals (m,), vectors (m, m) in columns."""
+    """Eigenpairs of T_m: values (m,) descending, residual norms beta_m |s_m| (m,), vectors (m, m) in columns.
+
+    `rounding` is the norm of the products' rounding error: no residual and no bound is known to be below it.
+    """
 
     values: np.ndarray
     residuals: np.ndarray
     vectors: np.ndarray
+    rounding: float = 0.0
 
     def error_bound(self, index: int) -> float:
         """min(residual, residual^2/gap), a bound on |theta - nearest eigenvalue| (Parlett, theorem 11.7.1).
@@ -38,19 +42,23 @@ class Ritz:
         """
         residual = float(self.residuals[index])
         others = np.delete(np.arange(len(self.values)), index)
-        if residual == 0.0 or len(others) == 0:
+        if residual <= self.rounding or len(others) == 0:
             return residual
         gaps = np.abs(self.values[others] - self.values[index]) - self.residuals[others]
         gap = float(gaps.min())
-        return min(residual, residual**2 / gap) if gap > 0 else residual
+        return max(self.rounding, min(residual, residual**2 / gap)) if gap > 0 else residual
 
 
 @dataclass(frozen=True)
 class Tridiagonal:
-    """T_m by its diagonal alpha (m,), its off-diagonal beta (m,) whose last entry leads out of the space."""
+    """T_m by its diagonal alpha (m,) and its off-diagonal beta (m,) whose last entry leads out of the space.
+
+    `precision` is the relative rounding error of the products.
+    """
 
     alpha: np.ndarray
     beta: np.ndarray
+    precision: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -61,7 +69,9 @@ class Tridiagonal:
         """The eigenpairs, largest first."""
         values, vectors = scipy.linalg.eigh_tridiagonal(self.alpha, self.beta[:-1])
         values, vectors = values[::-1], vectors[:, ::-1]
-        return Ritz(values.copy(), abs(self.beta[-1] * vectors[-1]), vectors.copy())
+        rounding = self.precision * float(np.abs(values).max())
+        residuals = np.maximum(abs(self.beta[-1] * vectors[-1]), rounding)
+        return Ritz(values.copy(), residuals, vectors.copy(), rounding)
 
 
 @dataclass(frozen=True)
@@ -116,16 +126,16 @@ def lanczos(
     alpha: list[float] = []
     beta: list[float] = []
     scale = 0.0
+    precision = 10 * torch.finfo(operator.dtype).eps
     for j in range(limit):
         w = operator.matmat(basis[:, j : j + 1])[:, 0]
         alpha.append(float(torch.dot(w.double(), basis[:, j].double())))
         w = _orthogonalised(w, basis[:, : j + 1], deflate)
         size = float(w.norm())
         scale = max(scale, abs(alpha[-1]), size)
-        rounding = torch.finfo(operator.dtype).eps * 10 * scale
-        invariant = size <= rounding or j + 1 == operator.size - blocked
+        invariant = size <= precision * scale or j + 1 == operator.size - blocked
         beta.append(0.0 if invariant else size)
-        result = Tridiagonal(np.array(alpha), np.array(beta))
+        result = Tridiagonal(np.array(alpha), np.array(beta), precision)
         if j + 1 == limit or (stop is not None and stop(result)):
             break
         if invariant:

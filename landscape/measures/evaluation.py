@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from landscape.errors import NonFiniteError
 from landscape.problem import Problem
@@ -14,7 +16,7 @@ from landscape.work import charge
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean loss, and the share of samples whose largest logit is the label's (NaN where there are no classes)."""
+    """The mean loss, and the share of unignored labels whose logit is the largest (NaN where there are no classes)."""
 
     loss: float
     accuracy: float
@@ -28,7 +30,7 @@ def evaluate(problem: Problem) -> Evaluation:
         NonFiniteError: a sample's loss is NaN or infinite; the message names the first ones.
     """
     theta = problem.parameters
-    loss, correct, classes = 0.0, 0, None
+    loss, correct, counted, classes = 0.0, 0, 0, None
     for batch in problem.batches():
         with torch.no_grad():
             outputs = problem.outputs(theta, batch.inputs)
@@ -41,7 +43,22 @@ def evaluate(problem: Problem) -> Evaluation:
                 f"sample {batch.start + int(bad[0])}; look at that input or use --dtype float64."
             )
         loss += float((losses.double() * batch.weights.double()).sum()) / problem.total_weight
-        if problem.classes:
-            correct += int((outputs.argmax(1) == batch.targets).sum())
+        if _are_logits(problem, outputs, batch.targets):
+            kept = batch.targets != problem.ignored_label
+            correct += int(((outputs.argmax(1) == batch.targets) & kept).sum())
+            counted += int(kept.sum())
             classes = outputs.shape[1]
-    return Evaluation(loss, correct / len(problem) if problem.classes else math.nan, classes)
+    return Evaluation(loss, correct / counted if counted else math.nan, classes)
+
+
+def _are_logits(problem: Problem, outputs: Any, targets: Any) -> bool:
+    """Whether the outputs are logits (N, K, ...) for integer labels (N, ...)."""
+    if problem.classes:
+        return True
+    return (
+        problem.ignored_label is not None
+        and isinstance(outputs, Tensor)
+        and isinstance(targets, Tensor)
+        and not targets.is_floating_point()
+        and outputs.shape[:1] + outputs.shape[2:] == targets.shape
+    )

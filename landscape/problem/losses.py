@@ -35,6 +35,7 @@ class PerSampleLoss:
         fisher_form: (outputs, u) -> the form u_n' F_f u_n (N,), with F_f the Fisher information of the model's own
             label distribution with respect to the outputs and u of the outputs' shape, averaged over a sample's labels;
             None where the loss defines no label distribution. It takes the targets too, to know ignored labels.
+        ignored: the label that does not count, if the loss has one.
         classes: whether the outputs are one row of logits a sample, (N, K), with integer labels (N,).
     """
 
@@ -43,6 +44,7 @@ class PerSampleLoss:
     weights: Callable[[Any], Tensor]
     fisher_form: Callable[[Any, Any, Tensor], Tensor] | None = None
     classes: bool = False
+    ignored: int | None = None
 
 
 def per_sample_loss(loss: LossLike, outputs: Any, targets: Any) -> PerSampleLoss:
@@ -134,7 +136,7 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> PerSampleLoss:
     def weights(targets: Tensor) -> Tensor:
         return label_weights(targets).reshape(targets.shape[0], -1).sum(1)
 
-    return PerSampleLoss("cross-entropy", values, weights, fisher_form)
+    return PerSampleLoss("cross-entropy", values, weights, fisher_form, ignored=loss.ignore_index)
 
 
 def _nll(loss: nn.NLLLoss) -> PerSampleLoss:
@@ -147,7 +149,7 @@ def _nll(loss: nn.NLLLoss) -> PerSampleLoss:
         per_label = torch.ones_like(unreduced) if weight is None else weight[targets.clamp_min(0)]
         return _weighted(unreduced, per_label * (targets != loss.ignore_index), divide_only=True)
 
-    return PerSampleLoss("negative log-likelihood", values, base.weights)
+    return PerSampleLoss("negative log-likelihood", values, base.weights, ignored=loss.ignore_index)
 
 
 def _weighted(per_label: Tensor, weight: Tensor, *, divide_only: bool) -> Tensor:

@@ -138,6 +138,11 @@ class Problem:
         return self._per_sample.classes
 
     @property
+    def ignored_label(self) -> int | None:
+        """The label that does not count, if the loss classifies and has one."""
+        return self._per_sample.ignored
+
+    @property
     def fisher_form(self) -> Callable[[Any, Any, Tensor], Tensor] | None:
         """(outputs, targets, u) -> u_n' F_f u_n; None where the loss defines no label distribution."""
         return self._per_sample.fisher_form
