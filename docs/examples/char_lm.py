@@ -54,6 +54,7 @@ class CharacterModel(nn.Module):
         self.head = nn.Linear(width, len(LETTERS))
 
     def forward(self, letters: Tensor) -> Tensor:
+        """Logits (N, K, T) for letters (N, T)."""
         n, length = letters.shape
         x = self.letters(letters) + self.places(torch.arange(length, device=letters.device))
         parts = self.attention(self.norm1(x)).view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)

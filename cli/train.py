@@ -1,0 +1,281 @@
+"""`landscape train`: train a network into a run folder, show how it goes, say where it is."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from landscape.errors import OptionError
+from landscape.training.events import AlreadyFinished, EpochFinished, Event, OnEvent, StepDone, TrainingStarted, ignore
+from landscape_cli import console
+
+if TYPE_CHECKING:
+    from landscape.config.training import TrainConfig
+    from landscape.workflows.train import TrainResult
+
+WHAT = "What to train"
+HOW = "How to train"
+RUN = "Where and how to run"
+
+
+def train(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="The network with its options: resnet8, resnet20:width=2, vgg11-bn, mlp, and so on. Default: resnet8.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="digits, or NAME:FOLDER for mnist, fashion-mnist, cifar10, cifar100 and svhn in torchvision's layout. "
+            "Default: digits.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="sgd|adamw", help="The optimizer. Default: sgd.", rich_help_panel=HOW)
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Learning rate. Default: sgd 0.1, adamw 0.001.", rich_help_panel=HOW),
+    ] = None,
+    momentum: Annotated[
+        float | None,
+        typer.Option(metavar="MU", help="Momentum in [0, 1), for sgd. Default: 0.9.", rich_help_panel=HOW),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(metavar="LAMBDA", help="Weight decay. Default: sgd 0.0005, adamw 0.01.", rich_help_panel=HOW),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Samples a step. Default: 64.", rich_help_panel=HOW)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the training data. Default: 15.", rich_help_panel=HOW)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Decides initial weights and sample order. Default: 0.", rich_help_panel=HOW),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="A YAML file of settings (a run's config.yaml is one); the other options override it.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.", rich_help_panel=HOW
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The run folder. Default: runs/MODEL-DATA-DIGEST, one a configuration.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Continue the run that the folder holds; with --out its settings need not be given again.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    checkpoint_every: Annotated[
+        int,
+        typer.Option(
+            metavar="K",
+            help="Keep a checkpoint every K epochs; 0: of epoch 0 and the end only.",
+            rich_help_panel=RUN,
+        ),
+    ] = 0,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)] = "cpu",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.", rich_help_panel=RUN)
+    ] = False,
+) -> None:
+    """Train a network; without options a small residual network on the embedded digits, in seconds.
+
+    The run folder holds config.yaml, history.csv (a row an epoch), checkpoints and final.pt.
+    """
+    # Loaded here: `landscape --help` must not wait for torch.
+    from landscape.config.recipe import validate
+    from landscape.config.training import TrainRun
+    from landscape.workflows.train import train as train_network
+
+    options = {
+        "model": model,
+        "data": data,
+        "optimizer": optimizer,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "seed": seed,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = _settings(given, config, overrides or [], out if resume else None)
+    run = validate(TrainRun, {"out": out, "device": device, "checkpoint_every": checkpoint_every, "resume": resume})
+    with watch_training(f"{settings.model} on {settings.data.partition(':')[0]}", quiet=quiet) as on_event:
+        result = train_network(settings, run, on_event)
+    console.write_document(_summary(result))
+
+
+def _settings(given: dict[str, Any], recipe: Path | None, overrides: list[str], resumed: Path | None) -> TrainConfig:
+    """The settings: those of a resumed run or the defaults, then the recipe, then options and --set."""
+    from landscape.config.recipe import apply_overrides, read_recipe, validate
+    from landscape.config.training import TrainConfig
+    from landscape.training.run_folder import RunFolder
+
+    values: dict[str, Any] = {}
+    if resumed is not None:
+        values.update(RunFolder(resumed).read_config().model_dump())
+    if recipe is not None:
+        values.update(read_recipe(recipe))
+    values.update(given)
+    changed = apply_overrides({}, overrides)
+    twice = sorted(changed.keys() & given.keys())
+    if twice:
+        raise OptionError(f"{twice[0]} is given as --{twice[0].replace('_', '-')} and by --set; give it once.")
+    return validate(TrainConfig, {**values, **changed})
+
+
+@contextmanager
+def watch_training(title: str, *, quiet: bool) -> Iterator[OnEvent]:
+    """Give the callback that shows a training on standard error: a live bar in a terminal, lines elsewhere.
+
+    When the training is interrupted, how to go on is said before the interruption passes on.
+    """
+    resume = _ResumeHint()
+    try:
+        if quiet:
+            yield _both(resume, ignore)
+        elif console.messages().is_terminal:
+            with Progress(
+                SpinnerColumn(finished_text="[green]✓"),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=16),
+                TextColumn("{task.fields[message]}", markup=False),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console.messages(),
+                transient=True,
+            ) as progress:
+                yield _both(resume, _Bar(progress, title))
+        else:
+            yield _both(resume, _Lines(title))
+    except KeyboardInterrupt:
+        resume.say()
+        raise
+
+
+class _Bar:
+    """One bar over all steps, with the last epoch's result beside it."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress = progress
+        self._task: TaskID = progress.add_task(title, total=None, message="")
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TrainingStarted():
+                done, total = (n * event.steps_per_epoch for n in (event.first_epoch, event.epochs))
+                self._progress.update(self._task, completed=done, total=total)
+            case StepDone():
+                self._progress.update(self._task, completed=event.step)
+            case EpochFinished():
+                # Short, so that the whole line fits a terminal of 80 columns.
+                words = f"epoch {event.row['epoch']}: test {event.row['test_accuracy']:.4f}"
+                self._progress.update(self._task, message=words)
+            case AlreadyFinished():
+                self._progress.console.print(_already(event), markup=False, highlight=False)
+
+
+class _Lines:
+    """A line at the start and after each epoch."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TrainingStarted():
+                went_on = f", from epoch {event.first_epoch}" if event.first_epoch else ""
+                console.say(
+                    f"train {self._title}: {event.parameters} parameters, {event.samples} samples, "
+                    f"{event.epochs} epochs of {event.steps_per_epoch} steps{went_on}, into {event.folder}"
+                )
+            case EpochFinished():
+                console.say(f"  {_row(event.row)}")
+            case AlreadyFinished():
+                console.say(_already(event))
+
+
+class _ResumeHint:
+    """Remembers the run folder once something can be resumed from it."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._saved = False
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TrainingStarted():
+                self._folder, self._saved = event.folder, event.first_epoch > 0
+            case EpochFinished():
+                self._saved = True
+
+    def say(self) -> None:
+        if self._folder is not None and self._saved:
+            console.say(f"finished epochs are kept; go on with: landscape train --resume --out {_quoted(self._folder)}")
+
+
+def _both(first: OnEvent, second: OnEvent) -> OnEvent:
+    def call(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return call
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    return (
+        f"epoch {row['epoch']}: loss {row['train_loss']:.4f} train, {row['test_loss']:.4f} test; "
+        f"accuracy {row['train_accuracy']:.4f} train, {row['test_accuracy']:.4f} test ({row['seconds']:.1f} s)"
+    )
+
+
+def _already(event: AlreadyFinished) -> str:
+    return f"{event.folder} holds a finished run of {event.epochs} epochs; nothing to do"
+
+
+def _summary(result: TrainResult) -> str:
+    metrics = result.metrics
+    return (
+        f"run       {result.folder} (epoch {result.epochs})\n"
+        f"train     accuracy {metrics['train_accuracy']:.4f}, loss {metrics['train_loss']:.4f}\n"
+        f"test      accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f}\n"
+        f"next      landscape analyze {_quoted(result.checkpoint)}\n"
+    )
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

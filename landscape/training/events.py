@@ -1,0 +1,60 @@
+"""What training has to tell while it works: small frozen values handed to a callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """The run is set up; the first evaluation, or the first epoch of a resumed run, comes next.
+
+    Attributes:
+        folder: the run folder.
+        parameters: number of trained values P.
+        samples: size of the training split.
+        first_epoch: epochs already done: 0, or where a resumed run continues.
+        epochs: epochs in all.
+        steps_per_epoch: optimizer steps an epoch.
+    """
+
+    folder: Path
+    parameters: int
+    samples: int
+    first_epoch: int
+    epochs: int
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """An optimizer step is enqueued on the device; `step` counts from 1 over the whole run."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """An epoch (0: none yet) is evaluated, and its history row and state are in the run folder."""
+
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AlreadyFinished:
+    """The run that was to be resumed has its final checkpoint; nothing is done."""
+
+    folder: Path
+    epochs: int
+
+
+Event = TrainingStarted | StepDone | EpochFinished | AlreadyFinished
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The callback of those who do not listen."""

@@ -1,0 +1,108 @@
+"""Where a run keeps what it makes.
+
+config.yaml                 the resolved settings; also a recipe
+history.csv                 one row an epoch
+checkpoints/epoch-0000.pt   before any step; then every k epochs if asked for
+checkpoints/last.pt         the last finished epoch, while the run is under way; --resume goes on from here
+final.pt                    the end; last.pt is then removed
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from landscape.config.recipe import read_recipe, validate
+from landscape.config.training import TrainConfig
+from landscape.errors import OptionError, WriteError
+from landscape.files import write_atomically
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of the run in the folder `path`."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last finished epoch of a run that is not finished."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def final(self) -> Path:
+        """The checkpoint of the finished run."""
+        return self.path / "final.pt"
+
+    def epoch(self, number: int) -> Path:
+        """The checkpoint that is kept of an epoch."""
+        return self.path / "checkpoints" / f"epoch-{number:04d}.pt"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was started here.
+
+        Raises:
+            WriteError: this user may not look into the folder.
+        """
+        try:
+            return self.config_file.exists()
+        except PermissionError as error:
+            raise WriteError(f"cannot look into {self.path}: {error.strerror}. Choose another --out.") from error
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.final.exists()
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Write the settings as YAML.
+
+        Raises:
+            WriteError: the folder cannot be made or written.
+        """
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_atomically(self.config_file, text.encode())
+
+    def read_config(self) -> TrainConfig:
+        """Read the settings of the run.
+
+        Raises:
+            OptionError: there is no run here, or its settings are not those of this version.
+        """
+        if not self.holds_run:
+            raise OptionError(f"{self.path} holds no run to resume; leave out --resume to start one there.")
+        return validate(TrainConfig, read_recipe(self.config_file))
+
+    def must_hold(self, config: TrainConfig) -> None:
+        """Check that the run here is that of `config`.
+
+        Raises:
+            OptionError: it is another; the message shows each setting that differs.
+        """
+        here, asked = self.read_config().identity(), config.identity()
+        different = [f"{name}: {here[name]} there, {asked[name]} asked" for name in asked if here[name] != asked[name]]
+        if different:
+            raise OptionError(
+                f"{self.path} holds a run of another configuration ({'; '.join(different)}). "
+                "Resume it with its own settings, or choose another --out."
+            )
+
+
+def default_folder(config: TrainConfig) -> Path:
+    """The folder of a run whose user names none: `runs/MODEL-DATA-DIGEST`, one a configuration."""
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", f"{config.model}-{config.data.partition(':')[0]}")
+    return Path("runs") / f"{words}-{config.digest()[:8]}"

@@ -1,0 +1,84 @@
+"""All that an optimizer step changes, so that a run can stop and go on as if it had not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from landscape.errors import CheckpointError
+
+
+@dataclass
+class TrainingState:
+    """The state of a run.
+
+    Attributes:
+        model: the network; its parameters and buffers belong to the state.
+        optimizer: with its moments.
+        order: draws the order of the samples; apart from the global generator, so that a network's own randomness
+            (dropout) does not change which samples make a batch. On the CPU: one order for every device.
+        device: where the network is.
+        epoch: epochs done.
+        step: optimizer steps done.
+    """
+
+    model: nn.Module
+    optimizer: optim.Optimizer
+    order: torch.Generator
+    device: torch.device
+    epoch: int = 0
+    step: int = 0
+
+    def to_plain(self) -> dict[str, Any]:
+        """The state as tensors and plain values: `state_dict`, `optimizer`, `rng` and `progress`.
+
+        The tensors are the live ones, not copies: write them before the next step.
+        """
+        rng: dict[str, Tensor] = {"torch": torch.get_rng_state(), "order": self.order.get_state()}
+        if self.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {
+            "state_dict": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": rng,
+            "progress": {"epoch": self.epoch, "step": self.step},
+        }
+
+    def restore(self, plain: Mapping[str, Any]) -> None:
+        """Take over the state that `to_plain` gave, the global random state among it.
+
+        A run that goes on on another kind of device keeps the seed of that device's own generator.
+
+        Raises:
+            CheckpointError: a part is missing or does not fit the network or the optimizer.
+        """
+        try:
+            self.model.load_state_dict(plain["state_dict"])
+            self.optimizer.load_state_dict(plain["optimizer"])
+            self.order.set_state(plain["rng"]["order"])
+            torch.set_rng_state(plain["rng"]["torch"])
+            if self.device.type == "cuda" and "cuda" in plain["rng"]:
+                torch.cuda.set_rng_state(plain["rng"]["cuda"], self.device)
+            self.epoch, self.step = plain["progress"]["epoch"], plain["progress"]["step"]
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoint does not carry the state of this run: {type(error).__name__}: "
+                f"{str(error).splitlines()[0]}. Start again in another run folder."
+            ) from error
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Run the block with the global generators of the CPU and of `device` seeded, and put them back after."""
+    cuda = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        # Not torch.manual_seed: it seeds every device, also those that are not put back.
+        torch.default_generator.manual_seed(seed)
+        for index in cuda:
+            torch.cuda.default_generators[index].manual_seed(seed)
+        yield

@@ -1,0 +1,253 @@
+"""Training a network from settings into a run folder: joins models, data, the loop and checkpoints."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import landscape
+from landscape.checkpoint import read_training_state, write_checkpoint
+from landscape.config.training import TrainConfig, TrainRun
+from landscape.data import Normalization, default_normalization, load_images, parse_data, prepare
+from landscape.errors import DataError, DivergedError, ModelError, OptionError
+from landscape.models import MODELS, build_model, parse_model
+from landscape.problem import check_device
+from landscape.training.events import AlreadyFinished, EpochFinished, OnEvent, TrainingStarted, ignore
+from landscape.training.failures import user_errors
+from landscape.training.history import Row, read_history, write_history
+from landscape.training.loop import Split, fit, steps_per_epoch
+from landscape.training.optimizers import build_optimizer, fill_options
+from landscape.training.run_folder import RunFolder, default_folder
+from landscape.training.schedules import constant
+from landscape.training.state import TrainingState, seeded
+
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        folder: the run folder.
+        checkpoint: the final checkpoint in it.
+        epochs: epochs trained in all.
+        metrics: `train_loss`, `train_accuracy`, `test_loss`, `test_accuracy` of the final weights.
+    """
+
+    folder: Path
+    checkpoint: Path
+    epochs: int
+    metrics: Mapping[str, float]
+
+
+def train(config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = ignore) -> TrainResult:
+    """Train the network of `config` and keep config, history and checkpoints in the run folder.
+
+    Each checkpoint describes itself; `description` holds `model` and `data` (specifications, the data folder
+    absolute), `classes`, `channels`, `size` (of the network's inputs), `normalization` (`mean`, `std` per channel),
+    `config`, `config_hash`, `epoch`, `step`, `metrics` and `versions`.
+
+    On one CPU the weights are decided by `config` bit for bit, whether the run was interrupted and resumed or not
+    (for one number of threads: it decides how sums are split). The global random state is left as it was.
+    `on_event` hears what happens, between steps and after each epoch's files are written; what it raises ends
+    the run, which can then be resumed.
+
+    Raises:
+        OptionError: a setting is unknown or makes no sense, the folder holds a run already, or (with
+            `run.resume`) none or one of another configuration.
+        DataError, ModelError, DeviceError: the data, the network or the device cannot be had.
+        OutOfMemoryError: the message suggests half the batch size.
+        DivergedError: a loss is NaN or infinite; the last good checkpoint is kept and named.
+        WriteError: the run folder cannot be written.
+    """
+    run = run if run is not None else TrainRun()
+    config = resolve(config)
+    device = check_device(run.device)
+    folder = RunFolder(run.out if run.out is not None else default_folder(config))
+    if run.resume:
+        folder.must_hold(config)
+        if folder.finished:
+            on_event(AlreadyFinished(folder.path, config.epochs))
+            return _result(folder)
+    elif folder.finished:
+        raise OptionError(f"{folder.path} already holds a finished run; choose another --out.")
+    elif folder.holds_run:
+        raise OptionError(f"{folder.path} already holds a run; continue it with --resume, or choose another --out.")
+    for row in _run(config, run, folder, device, on_event):
+        on_event(EpochFinished(row))
+    return _result(folder)
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Write `config` out: specifications in their full form, the data folder absolute, the optimizer's defaults.
+
+    Raises:
+        OptionError, ModelError, DataError: a name or an option is unknown or out of range.
+    """
+    data = parse_data(config.data)
+    if data.folder is not None:
+        data = replace(data, folder=data.folder.resolve())
+    return fill_options(config.model_copy(update={"model": str(parse_model(config.model)), "data": str(data)}))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Both splits, ready for the network, and what a checkpoint says of them."""
+
+    train: Split
+    test: Split
+    classes: int
+    normalization: Normalization
+
+    @property
+    def channels(self) -> int:
+        return self.train.inputs.shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.train.inputs.shape[2]
+
+
+def _run(
+    config: TrainConfig, run: TrainRun, folder: RunFolder, device: torch.device, on_event: OnEvent
+) -> Iterator[Row]:
+    """Train, and yield each epoch's row after its files are written."""
+    data = _load_data(config, device)
+    model = _build(config, data, device)
+    with seeded(config.seed, device):
+        order = torch.Generator().manual_seed(config.seed)
+        state = TrainingState(model, build_optimizer(config, model.parameters()), order, device)
+        rows: list[Row] = []
+        if run.resume and folder.last.exists():
+            state.restore(read_training_state(folder.last))
+            folder.write_config(config)  # the data may have moved
+            # The loop gives epoch 0 again where it is all that was done; later rows without a checkpoint are redone.
+            if state.epoch > 0:
+                rows.extend(row for row in read_history(folder.history) if row["epoch"] <= state.epoch)
+        assert config.lr is not None, "resolve() fills the learning rate"
+        started = TrainingStarted(
+            folder=folder.path,
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            samples=len(data.train),
+            first_epoch=state.epoch,
+            epochs=config.epochs,
+            steps_per_epoch=steps_per_epoch(len(data.train), config.batch_size),
+        )
+        on_event(started)
+        try:
+            for row in fit(
+                state,
+                data.train,
+                data.test,
+                schedule=constant(config.lr),
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                on_event=on_event,
+            ):
+                rows.append(row)
+                _save(config, _describe(config, data, row), state, rows, run, folder)
+                yield row
+        except DivergedError as error:
+            kept = f" The last good checkpoint is {folder.last}." if folder.last.exists() else ""
+            raise DivergedError(f"{error}{kept} Try a smaller learning rate.") from error
+
+
+def _load_data(config: TrainConfig, device: torch.device) -> _Data:
+    spec = parse_data(config.data)
+    normalization = default_normalization(spec.name)
+    images = load_images(spec, "train")
+    if config.batch_size > len(images):
+        raise OptionError(
+            f"batch_size is {config.batch_size}, but {spec.name} has {len(images)} training samples; "
+            "choose at most that many."
+        )
+    network = parse_model(config.model)
+    # A factory of the user's says nothing of sizes: it gets the images as they are.
+    size = images.size if network.is_factory else max(images.size, MODELS[network.name].minimum_size)
+    splits = []
+    for split in (images, load_images(spec, "test")):
+        inputs, labels = prepare(split, normalization, size=size, dtype=getattr(torch, config.dtype))
+        with user_errors(config.batch_size):
+            splits.append(Split(inputs.to(device), labels.to(device)))
+    return _Data(splits[0], splits[1], len(images.classes), normalization)
+
+
+def _build(config: TrainConfig, data: _Data, device: torch.device) -> nn.Module:
+    """The initial network, checked on the first samples before anything is written."""
+    model = build_model(
+        parse_model(config.model), classes=data.classes, channels=data.channels, size=data.size, seed=config.seed
+    )
+    with user_errors(config.batch_size):
+        model.to(device=device, dtype=data.train.inputs.dtype).eval()
+        try:
+            with torch.no_grad():
+                outputs = model(data.train.inputs[:2])
+        except RuntimeError as error:
+            if "memory" in str(error):
+                raise
+            raise ModelError(
+                f"network {config.model} does not take the images of {config.data} "
+                f"({data.channels}x{data.size}x{data.size}): {str(error).splitlines()[0]}."
+            ) from error
+    largest = max(int(data.train.labels.max()), int(data.test.labels.max()))
+    if outputs.shape[1] <= largest:
+        raise DataError(
+            f"network {config.model} has {outputs.shape[1]} outputs, but {config.data} has labels 0 to {largest}; "
+            "leave its option classes out."
+        )
+    return model
+
+
+def _save(
+    config: TrainConfig,
+    description: dict[str, Any],
+    state: TrainingState,
+    rows: list[Row],
+    run: TrainRun,
+    folder: RunFolder,
+) -> None:
+    """Write what the epoch leaves. The history comes first: resuming drops rows without a checkpoint."""
+    if state.epoch == 0:
+        folder.write_config(config)
+    write_history(folder.history, rows)
+    payload = {**state.to_plain(), "description": description}
+    if state.epoch == 0 or (run.checkpoint_every and state.epoch % run.checkpoint_every == 0):
+        write_checkpoint(folder.epoch(state.epoch), payload)
+    if state.epoch == config.epochs:
+        write_checkpoint(folder.final, payload)
+        folder.last.unlink(missing_ok=True)
+    else:
+        write_checkpoint(folder.last, payload)
+
+
+def _describe(config: TrainConfig, data: _Data, row: Row) -> dict[str, Any]:
+    return {
+        "model": config.model,
+        "data": config.data,
+        "classes": data.classes,
+        "channels": data.channels,
+        "size": data.size,
+        "normalization": {"mean": list(data.normalization.mean), "std": list(data.normalization.std)},
+        "config": config.model_dump(mode="json"),
+        "config_hash": config.digest(),
+        "epoch": row["epoch"],
+        "step": row["step"],
+        "metrics": {name: row[name] for name in METRICS},
+        "versions": {
+            "landscape": landscape.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _result(folder: RunFolder) -> TrainResult:
+    description = read_training_state(folder.final)["description"]
+    return TrainResult(folder.path, folder.final, description["epoch"], description["metrics"])
