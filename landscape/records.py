@@ -64,9 +64,9 @@ class Record:
             return {"value": None, "skipped": self.skipped}
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         details = fields.pop("details")
-        del fields["skipped"]
         clash = fields.keys() & details.keys()
         assert not clash, f"details must not shadow the fields {sorted(clash)}"
+        del fields["skipped"]
         return {**_plain(fields), **_plain(details)}
 
     @classmethod

@@ -49,7 +49,7 @@ class InputJacobian:
     Samples do not depend on each other (BatchNorm in eval mode), so one backward pass gives a row for every sample.
 
     Raises:
-        NotApplicableError: the inputs are not one floating-point tensor.
+        NotApplicableError: the inputs are not one floating-point tensor, or the outputs are not (N, K).
     """
 
     def __init__(self, problem: Problem, theta: Mapping[str, Tensor], batch: Batch) -> None:
@@ -57,12 +57,20 @@ class InputJacobian:
             raise NotApplicableError("the inputs are not one floating-point tensor, so f has no derivative in them")
         self._inputs = batch.inputs.detach().requires_grad_()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            self.outputs: Tensor = problem.outputs(theta, self._inputs)
+            outputs = problem.outputs(theta, self._inputs)
         charge("forward", len(batch))
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise NotApplicableError(f"the outputs are {shape}, not one row of values a sample, (N, K)")
+        self.outputs: Tensor = outputs
 
     def vjp(self, cotangents: Tensor) -> Tensor:
         """J_x' c_n for a cotangent c (N, K) a sample: (N, d)."""
-        (row,) = torch.autograd.grad(self.outputs, self._inputs, cotangents, retain_graph=True)
+        if not self.outputs.requires_grad:  # f does not depend on x
+            return torch.zeros_like(self._inputs).flatten(1)
+        (row,) = torch.autograd.grad(
+            self.outputs, self._inputs, cotangents, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
         charge("backward", len(row))
         return row.reshape(len(row), -1)
 

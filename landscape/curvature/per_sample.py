@@ -4,7 +4,7 @@ A forward pass notes every layer's input; during one backward pass the gradient 
 layer's rule (`landscape.curvature.layer_rules`) forms the gradients of its parameters for a few samples at a time, a
 consumer reduces them, and they are dropped. A parameter that no rule covers (an own `nn.Parameter`, a recurrent
 layer, a weight used outside its module) is found by comparing with plain autograd on three samples, and takes
-`vmap(grad)` for itself alone.
+`vmap(grad)` for itself alone, or one backward pass a sample where `vmap` refuses the network.
 
 Legend: N samples.
 """
@@ -44,16 +44,13 @@ class PerSampleGradients:
     def __init__(self, problem: Problem) -> None:
         if problem.bn == "train":
             raise NotApplicableError("with --bn train the samples of a group depend on each other")
-        for name, module in problem.model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is None:
-                raise NotApplicableError(
-                    f"{name} keeps no running statistics, so the samples of a batch depend on each other"
-                )
         self._problem = problem
         self._theta = problem.parameters
         self._owners = _owners(problem.model, set(self._theta))
         self._ruled = {name for name, owners in self._owners.items() if all(type(m) in RULES for m, _ in owners)}
         self._ruled = self._proven()
+        self._others = [name for name in self._theta if name not in self._ruled]
+        self._vectorised = self._vectorises()
 
     def run(self, batch: Batch, consume: Consumer) -> None:
         """Hand the gradients of every parameter to `consume`.
@@ -68,9 +65,10 @@ class PerSampleGradients:
         """
         if self._ruled:
             self._by_rules(batch, consume)
-        others = [name for name in self._theta if name not in self._ruled]
-        if others:
-            self._by_vmap(batch, others, consume)
+        if self._others and self._vectorised:
+            self._by_vmap(batch, self._others, consume)
+        elif self._others:
+            self._one_by_one(batch, self._others, consume)
 
     def _by_rules(self, batch: Batch, consume: Consumer) -> set[str]:
         """Run the rules; returns the parameters that a call of another form made unusable."""
@@ -142,10 +140,36 @@ class PerSampleGradients:
                     consume(name, rows, G.reshape(G.shape[0], -1))
         charge("gradient", len(batch))
 
+    def _one_by_one(self, batch: Batch, names: list[str], consume: Consumer) -> None:
+        leaves = {name: t.detach().requires_grad_(name in names) for name, t in self._theta.items()}
+        wanted = [leaves[name] for name in names]
+        for n, one in enumerate(self._problem.batches(batch.start, batch.stop, size=1)):
+            with sdpa_kernel(SDPBackend.MATH):
+                loss = self._problem.losses(leaves, one)[0]
+                grads = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+            for name, g in zip(names, grads, strict=True):
+                consume(name, slice(n, n + 1), g.reshape(1, -1))
+        charge("gradient", len(batch))
+
+    def _vectorises(self) -> bool:
+        """Whether `vmap` takes the network: recurrent layers and control flow that depends on the data it refuses."""
+        if not self._others:
+            return True
+        try:
+            self._by_vmap(self._few(), self._others, lambda name, rows, G: None)
+        except (RuntimeError, ValueError, TypeError):
+            return False
+        return True
+
+    def _few(self) -> Batch:
+        """Three samples from the first one that has a label: an ignored sample has no gradient to compare."""
+        first = int(self._problem.weights.argmax()) if self._problem.weights[0] == 0 else 0
+        return next(self._problem.batches(first, min(first + 3, len(self._problem)), size=3))
+
     def _proven(self) -> set[str]:
         """The parameters whose rules agree with plain autograd on three samples."""
-        problem, count = self._problem, min(3, len(self._problem))
-        batch = next(problem.batches(0, count))
+        problem, batch = self._problem, self._few()
+        count = len(batch)
         found = {name: torch.zeros(count, t.numel()).to(t) for name, t in self._theta.items()}
 
         def keep(name: str, rows: slice, G: Tensor) -> None:

@@ -11,7 +11,7 @@ Legend: P size, m steps, d deflated vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,10 +35,11 @@ class Ritz:
     rounding: float = 0.0
 
     def error_bound(self, index: int) -> float:
-        """min(residual, residual^2/gap), a bound on |theta - nearest eigenvalue| (Parlett, theorem 11.7.1).
+        """min(residual, residual^2/gap), the error |theta - nearest eigenvalue| (Parlett, theorem 11.7.1).
 
         The gap is the distance to the nearest other Ritz value less that one's residual; an unconverged neighbour
-        therefore gives no credit. The bound is exact in the first form and as good as the gap in the second.
+        therefore gives no credit. The residual is a bound without conditions. The second form is one where the gap is
+        that of the matrix: an eigenvalue beside theta that the Krylov space has not met yet escapes it.
         """
         residual = float(self.residuals[index])
         others = np.delete(np.arange(len(self.values)), index)
@@ -89,6 +90,78 @@ class KrylovSpace:
         return columns / norms
 
 
+class LanczosProcess:
+    """A Lanczos recurrence whose products come from outside: `vector` is to be multiplied, `advance` takes the product.
+
+    Args:
+        start: a vector (P,) that is not zero, of the products' dtype and on their device.
+        steps: products at most; the process ends earlier where the space is all of R^P (less the deflated directions).
+        deflate: orthonormal columns U (P, d): A is replaced by (I - UU') A (I - UU').
+        restart: j -> a random vector (P,); where the Krylov space is invariant (beta = 0 to rounding) the process goes
+            on from it, orthogonalised, with beta = 0. That finds further copies of multiple eigenvalues and the null
+            space; without it the process ends there.
+
+    Cost: 4 P m multiplications a step for the orthogonalisation; memory P m scalars.
+    """
+
+    def __init__(
+        self,
+        start: Tensor,
+        steps: int,
+        *,
+        deflate: Tensor | None = None,
+        restart: Callable[[int], Tensor] | None = None,
+    ) -> None:
+        self._deflate, self._restart = deflate, restart
+        self._dimension = start.numel() - (0 if deflate is None else deflate.shape[1])
+        self._limit = min(steps, self._dimension)
+        start = _orthogonalised(start, None, deflate)
+        norm = float(start.norm())
+        if self._limit < 1 or norm == 0.0:
+            raise ValueError("the start vector lies in the deflated space")
+        self._basis = torch.empty(start.numel(), self._limit, dtype=start.dtype, device=start.device)
+        self._basis[:, 0] = start / norm
+        self._alpha: list[float] = []
+        self._beta: list[float] = []
+        self._scale = 0.0
+        self._precision = 10 * torch.finfo(start.dtype).eps
+        self.finished = False
+
+    @property
+    def vector(self) -> Tensor:
+        """The unit vector (P,) whose product comes next."""
+        return self._basis[:, len(self._alpha)]
+
+    @property
+    def tridiagonal(self) -> Tridiagonal:
+        """T_m so far."""
+        return Tridiagonal(np.array(self._alpha), np.array(self._beta), self._precision)
+
+    @property
+    def space(self) -> KrylovSpace:
+        """The basis (P, m) and T_m so far."""
+        return KrylovSpace(self._basis[:, : len(self._alpha)], self.tridiagonal)
+
+    def advance(self, product: Tensor) -> None:
+        """Take A times `vector` and make the next one, or finish."""
+        j = len(self._alpha)
+        self._alpha.append(float(torch.dot(product.double(), self.vector.double())))
+        basis = self._basis[:, : j + 1]
+        w = _orthogonalised(product, basis, self._deflate)
+        size = float(w.norm())
+        self._scale = max(self._scale, abs(self._alpha[-1]), size)
+        invariant = size <= self._precision * self._scale or j + 1 == self._dimension
+        self._beta.append(0.0 if invariant else size)
+        if j + 1 == self._limit or (invariant and self._restart is None):
+            self.finished = True
+            return
+        if invariant:
+            assert self._restart is not None
+            w = _orthogonalised(self._restart(j).to(basis), basis, self._deflate)
+            size = float(w.norm())
+        self._basis[:, j + 1] = w / size
+
+
 def lanczos(
     operator: SymmetricOperator,
     start: Tensor,
@@ -98,53 +171,35 @@ def lanczos(
     deflate: Tensor | None = None,
     restart: Callable[[int], Tensor] | None = None,
 ) -> KrylovSpace:
-    """Run Lanczos from `start`.
+    """Run one Lanczos process on `operator`; `stop` is asked after each step, and True ends the run.
 
-    Args:
-        operator: A.
-        start: a vector (P,) that is not zero.
-        steps: products at most; the run ends earlier where the space is all of R^P (less the deflated directions).
-        stop: asked after each step; True ends the run.
-        deflate: orthonormal columns U (P, d): A is replaced by (I - UU') A (I - UU').
-        restart: j -> a random vector (P,); where the Krylov space is invariant (beta = 0 to rounding) the run goes
-            on from it, orthogonalised, with beta = 0. That finds further copies of multiple eigenvalues and the null
-            space; without it the run ends there.
-
-    Returns:
-        The Krylov space.
-
-    Cost: one product a step, and 4 P m multiplications a step for the orthogonalisation; memory P m.
+    The other arguments are those of `LanczosProcess`. Cost: one product a step.
     """
-    blocked = 0 if deflate is None else deflate.shape[1]
-    limit = min(steps, operator.size - blocked)
-    basis = torch.empty(operator.size, max(limit, 1), dtype=operator.dtype, device=operator.device)
-    start = _orthogonalised(start.to(basis), None, deflate)
-    norm = float(start.norm())
-    if limit < 1 or norm == 0.0:
-        raise ValueError("the start vector lies in the deflated space")
-    basis[:, 0] = start / norm
-    alpha: list[float] = []
-    beta: list[float] = []
-    scale = 0.0
-    precision = 10 * torch.finfo(operator.dtype).eps
-    for j in range(limit):
-        w = operator.matmat(basis[:, j : j + 1])[:, 0]
-        alpha.append(float(torch.dot(w.double(), basis[:, j].double())))
-        w = _orthogonalised(w, basis[:, : j + 1], deflate)
-        size = float(w.norm())
-        scale = max(scale, abs(alpha[-1]), size)
-        invariant = size <= precision * scale or j + 1 == operator.size - blocked
-        beta.append(0.0 if invariant else size)
-        result = Tridiagonal(np.array(alpha), np.array(beta), precision)
-        if j + 1 == limit or (stop is not None and stop(result)):
+    process = LanczosProcess(_like(start, operator), steps, deflate=deflate, restart=restart)
+    while not process.finished:
+        process.advance(operator.matmat(process.vector[:, None])[:, 0])
+        if stop is not None and stop(process.tridiagonal):
             break
-        if invariant:
-            if restart is None:
-                break
-            w = _orthogonalised(restart(j).to(basis), basis[:, : j + 1], deflate)
-            size = float(w.norm())
-        basis[:, j + 1] = w / size
-    return KrylovSpace(basis[:, : len(alpha)], result)
+    return process.space
+
+
+def lanczos_together(
+    operator: SymmetricOperator, starts: Sequence[Tensor], steps: int, *, deflate: Tensor | None = None
+) -> list[Tridiagonal]:
+    """Run a Lanczos process from each start, all in step, so that one call gives the products of all of them.
+
+    Cost: one product a step and start; the operator sees them as blocks (P, k), which it computes cheaper than singly.
+    """
+    processes = [LanczosProcess(_like(start, operator), steps, deflate=deflate) for start in starts]
+    while running := [process for process in processes if not process.finished]:
+        products = operator.matmat(torch.stack([process.vector for process in running], dim=1))
+        for column, process in enumerate(running):
+            process.advance(products[:, column])
+    return [process.tridiagonal for process in processes]
+
+
+def _like(start: Tensor, operator: SymmetricOperator) -> Tensor:
+    return start.to(dtype=operator.dtype, device=operator.device)
 
 
 def _orthogonalised(w: Tensor, basis: Tensor | None, deflate: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ every device, in every dtype and on any number of processes.
 from __future__ import annotations
 
 import numpy as np
+import scipy.special
 import torch
 from torch import Tensor
 
@@ -24,3 +25,22 @@ def rademacher(size: int, seed: int, *keys: int, dtype: torch.dtype, device: tor
     generator = np.random.default_rng(np.random.SeedSequence([seed, *keys]))
     bits = np.unpackbits(np.frombuffer(generator.bytes((size + 7) // 8), dtype=np.uint8), count=size)
     return torch.from_numpy(bits).to(device=device, dtype=dtype).mul_(2).sub_(1)
+
+
+def gaussian(size: int, seed: int, *keys: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """A vector (size,) of independent standard normal values.
+
+    Its direction is uniform on the sphere, in every subspace that it is projected to; that of a sign vector is not, and
+    in few dimensions a sign vector may lie in a given subspace or be orthogonal to it.
+
+    Args:
+        size: the length.
+        seed: the user's seed, at least 0.
+        keys: what makes this probe another one than the next, each at least 0.
+        dtype: floating type of the result.
+        device: where the result goes.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence([seed, *keys]))
+    bits = np.frombuffer(generator.bytes(8 * size), dtype="<u8")
+    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1), 53 bits
+    return torch.from_numpy(scipy.special.ndtri(uniform)).to(device=device, dtype=dtype)

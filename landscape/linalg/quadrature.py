@@ -3,7 +3,8 @@
 The density of a symmetric A (P, P) is phi(t) = (1/P) sum_i delta(t - lambda_i). For a random probe v with E v v' = I,
 E v' f(A) v = tr f(A), and m Lanczos steps from v integrate polynomials of degree 2m - 1 exactly: nodes are the Ritz
 values, weights the squared first components of the eigenvectors of T_m (Golub and Meurant 2010; Ghorbani et al. 2019).
-Known eigenpairs are taken out first: they enter with weight 1/P each, and the probes see the rest alone.
+Known eigenpairs are taken out first: they enter with weight 1/P each, and the probes see the rest alone. Each probe's
+weights are normalised, so the mean is unbiased only for probes whose direction is uniform in the rest: Gaussian ones.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from landscape.curvature.per_sample import PerSampleGradients
 from landscape.errors import NotApplicableError
 from landscape.linalg.means import sampling_stderr, weighted_mean
 from landscape.measures.distribution import histogram, quantiles
-from landscape.measures.metering import Progress, metered
+from landscape.measures.metering import Progress, announce, metered
 from landscape.parameters import group_parameters, sum_groups
 from landscape.problem import BN_GROUP, Problem
 from landscape.records import Record
@@ -30,7 +30,7 @@ def connectivity(problem: Problem, *, by: str = "role", on_progress: Progress | 
     Args:
         problem: the problem.
         by: how parameters are grouped.
-        on_progress: not called; the cost is known beforehand.
+        on_progress: hears the expected cost.
 
     Returns:
         A record: `value` C, exact on the chosen samples; `groups` and `tensors` (they add up to C), `histogram` and
@@ -46,6 +46,7 @@ def connectivity(problem: Problem, *, by: str = "role", on_progress: Progress | 
     theta = {name: tensor.reshape(-1).abs() for name, tensor in problem.parameters.items()}
     column = {name: t for t, name in enumerate(theta)}
     groups = group_parameters(problem.infos, by)
+    announce(on_progress, 1.0)
     gradients = PerSampleGradients(problem)
     values_NT = torch.zeros(len(problem), len(theta), dtype=torch.float64)
     for batch in problem.batches():
@@ -83,7 +84,7 @@ def connectivity_batch(
         problem: the problem.
         connectivity_batch: m; the last group may be smaller, and m is at most the number of samples.
         by: how parameters are grouped.
-        on_progress: not called; the cost is known beforehand.
+        on_progress: hears the expected cost.
 
     Returns:
         A record: `value` C_m, exact on the chosen samples, with `m`; `groups` and `tensors` add up to it.
@@ -100,6 +101,7 @@ def connectivity_batch(
         raise NotApplicableError(
             f"with --bn train the batches are the statistics' groups; use --connectivity-batch {BN_GROUP}"
         )
+    announce(on_progress, 1.0)
     groups = group_parameters(problem.infos, by)
     theta = problem.parameters
     weights = problem.weights.numpy()

@@ -13,10 +13,11 @@ import torch
 from landscape.curvature.jacobian import parameter_jvp
 from landscape.errors import NotApplicableError
 from landscape.linalg.means import sampling_stderr, weighted_mean
-from landscape.measures.metering import Progress, metered
+from landscape.measures.metering import Progress, announce, metered
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.records import Record
+from landscape.work import WEIGHTS
 
 
 @metered
@@ -32,7 +33,7 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
     Args:
         problem: the problem.
         by: how parameters are grouped.
-        on_progress: not called; the cost is known beforehand.
+        on_progress: hears the expected cost.
 
     Returns:
         A record: `value` the squared norm; `variants` {model, empirical} x {squared, root}; `groups`: theta_s' F_ss
@@ -56,6 +57,7 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
     groups = group_parameters(problem.infos, by)
     # one group is the network itself
     parts |= {group: names for group, names in groups.items() if len(names) < len(theta)}
+    announce(on_progress, WEIGHTS["jvp"] * len(parts))
     model: dict[str | None, list[np.ndarray]] = {part: [] for part in parts}
     empirical: list[np.ndarray] = []
     for batch in problem.batches():

@@ -16,13 +16,13 @@ from landscape.linalg.means import sampling_stderr, weighted_mean
 from landscape.linalg.probes import rademacher
 from landscape.linalg.trace import block_estimate
 from landscape.measures.distribution import histogram, quantiles
-from landscape.measures.metering import Progress, metered
+from landscape.measures.metering import Progress, announce, metered
 from landscape.problem import Problem
 from landscape.records import Record
 from landscape.work import WEIGHTS
 
 _SCALARS_AT_ONCE = 2**25
-_FEWEST_PROBES = 4
+_DEGREES_OF_FREEDOM = 16  # B (k - 1) below this makes a standard error too uncertain to stop on
 
 
 @metered
@@ -52,7 +52,7 @@ def jacobian_norm(
             `quantiles` and
         `histogram` of the samples' squared norms. Each sample counts with its weight in the loss.
 
-    Cost: (1 + 2K)/3 gradient-equivalents exactly, 2/3 a probe and 1/3.
+    Cost: (1 + 2K)/3 gradient-equivalents exactly; 2/3 a probe and 1/3 for each doubling of their number.
 
     Raises:
         NotApplicableError: the outputs are not (N, K), the inputs are not one floating tensor, or samples
@@ -63,10 +63,9 @@ def jacobian_norm(
     if problem.bn == "train":
         raise NotApplicableError("with --bn train the samples of a group depend on each other")
     first = InputJacobian(problem, problem.parameters, next(problem.batches(0, 1)))
-    if first.outputs.ndim != 2:
-        raise NotApplicableError(f"the outputs have shape {tuple(first.outputs.shape)}, not (N, K)")
     classes = first.outputs.shape[1]
     if (1 + 2 * classes) / 3 <= budget:
+        announce(on_progress, (1 + 2 * classes) / 3)
         return _exact(problem, classes, first.vjp(torch.ones_like(first.outputs)).shape[1])
     return _by_probes(problem, classes, rtol, budget, seed, on_progress)
 
@@ -103,8 +102,11 @@ def _by_probes(
     weights = problem.weights.numpy()
     blocks = [(b, low, high) for b, (low, high) in enumerate(problem.blocks()) if weights[low:high].sum() > 0]
     omega = np.array([weights[low:high].sum() for _, low, high in blocks]) / problem.total_weight
-    affordable = max(1, int((budget - 1 / 3) / WEIGHTS["backward"]))
-    wanted = min(_FEWEST_PROBES, affordable)
+    wanted = 1 + math.ceil(_DEGREES_OF_FREEDOM / len(blocks))
+    # every doubling repeats the forward pass
+    sweeps = 1 + max(0, math.ceil(math.log2(max(budget / WEIGHTS["backward"] / wanted, 1))))
+    affordable = max(1, int((budget - sweeps * WEIGHTS["forward"]) / WEIGHTS["backward"] + 1e-9))
+    wanted = min(wanted, affordable)
     values_Bk = np.empty((len(blocks), 0))
     while True:
         more = [

@@ -13,7 +13,7 @@ from landscape.curvature.jacobian import InputJacobian
 from landscape.errors import NotApplicableError
 from landscape.linalg.means import quantile_stderr
 from landscape.measures.distribution import histogram, quantiles
-from landscape.measures.metering import Progress, metered
+from landscape.measures.metering import Progress, announce, metered
 from landscape.problem import Problem
 from landscape.records import Record
 
@@ -30,7 +30,7 @@ def margin(problem: Problem, *, seed: int = 0, on_progress: Progress | None = No
     Args:
         problem: the problem.
         seed: of the bootstrap.
-        on_progress: not called; the cost is known beforehand.
+        on_progress: hears the expected cost.
 
     Returns:
         A record: `value` the median, exact on the chosen samples; `q1 median q3 lower_fence upper_fence`,
@@ -51,6 +51,7 @@ def margin(problem: Problem, *, seed: int = 0, on_progress: Progress | None = No
         raise NotApplicableError("margins need logits of shape (N, K) and integer labels")
     if problem.bn == "train":
         raise NotApplicableError("with --bn train the samples of a group depend on each other")
+    announce(on_progress, 1.0)
     theta = problem.parameters
     rows = []
     for batch in problem.batches():

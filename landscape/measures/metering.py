@@ -16,6 +16,12 @@ Parameters = ParamSpec("Parameters")
 Progress = Callable[[str, float], None]  # (what is known so far, expected cost in all)
 
 
+def announce(on_progress: Progress | None, cost: float) -> None:
+    """Tell what a measure of known cost will cost."""
+    if on_progress is not None:
+        on_progress("", cost)
+
+
 def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Record]:
     """Fill the cost and the seconds of the record that `measure` returns.
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from landscape.curvature.hessian import HessianOperator, block_forms
 from landscape.curvature.pyhessian import pyhessian_eigenvalues
-from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos
+from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos, lanczos_together
 from landscape.linalg.means import sampling_stderr
-from landscape.linalg.probes import rademacher
+from landscape.linalg.probes import gaussian
 from landscape.linalg.quadrature import Density, combine, probe_density
 from landscape.measures.metering import Progress, metered
 from landscape.parameters import group_parameters
@@ -81,7 +81,7 @@ def compute_spectrum(
         return run.steps >= minimum and _certain(run, rtol)
 
     def random(*keys: int) -> Tensor:
-        return rademacher(problem.size, seed, *keys, dtype=problem.dtype, device=problem.device)
+        return gaussian(problem.size, seed, *keys, dtype=problem.dtype, device=problem.device)
 
     with count_work() as work:
         space = lanczos(
@@ -217,7 +217,7 @@ def spectral_density(
     """The density of the Hessian's eigenvalues, phi(t) = (1/P) sum_i delta(t - lambda_i).
 
     The Ritz pairs of the Krylov run whose residual is at most rtol max|theta| are taken out; stochastic Lanczos
-    quadrature with n random sign vectors, 12 steps each, sees the rest:
+    quadrature with n Gaussian vectors, 12 steps each (fewer where the budget is small), sees the rest:
 
         phi = (1/P) sum_{i <= d} delta(t - theta_i) + ((P - d)/P) (1/n) sum_j sum_i w_ji delta(t - theta_ji)
 
@@ -244,29 +244,33 @@ def spectral_density(
     spent = (spectrum.cost, spectrum.seconds) if spectrum is not None else (0.0, 0.0)
     if spectrum is None:
         half = DEFLATION_STEPS if budget >= 200 else max(1, int(budget / WEIGHTS["hessian_product"] / 3))
-        spectrum = compute_spectrum(problem, rtol=rtol, budget=budget, top=1, seed=seed, steps=half)
+        # the probes need their share of the budget
+        spectrum = compute_spectrum(problem, rtol=rtol, budget=budget / 2, top=1, seed=seed, steps=half)
     space = spectrum.space
     ritz = space.tridiagonal.ritz()
     kept = np.flatnonzero(ritz.residuals <= rtol * np.abs(ritz.values).max())
     known = ritz.values[kept].tolist()
     deflate = torch.linalg.qr(space.ritz_vectors(ritz.vectors[:, kept])).Q if len(kept) else None
     rest = problem.size - len(kept)
-    affordable = max(1, int((budget - spectrum.cost) / WEIGHTS["hessian_product"] / _PROBE_STEPS + 1e-9))
+    products = max(1, int((budget - spectrum.cost) / WEIGHTS["hessian_product"] + 1e-9))
+    steps = min(_PROBE_STEPS, max(1, products // _FEWEST_PROBES))
+    affordable = products // steps
     probes: list[Density] = []
     stderr = 0.0 if rest == 0 else math.nan
     operator = HessianOperator(problem)
-    while rest > 0:
-        v = rademacher(problem.size, seed, _DENSITY, len(probes), dtype=problem.dtype, device=problem.device)
-        run = lanczos(operator, v, _PROBE_STEPS, deflate=deflate)
-        probes.append(probe_density(run.tridiagonal))
+    wanted = min(affordable, _FEWEST_PROBES) if rest else 0
+    while len(probes) < wanted:
+        if on_progress is not None:
+            expected = spectrum.cost + WEIGHTS["hessian_product"] * steps * wanted
+            on_progress(f"{combine(problem.size, known, probes).mean:.3g} ± {stderr:.1g}" if probes else "", expected)
+        keys = range(len(probes), wanted)
+        starts = [gaussian(problem.size, seed, _DENSITY, k, dtype=problem.dtype, device=problem.device) for k in keys]
+        probes += [probe_density(run) for run in lanczos_together(operator, starts, steps, deflate=deflate)]
         value = combine(problem.size, known, probes).mean
         if len(probes) > 1:
             stderr = rest / problem.size * float(np.std([p.mean for p in probes], ddof=1)) / math.sqrt(len(probes))
-        if on_progress is not None:
-            expected = spectrum.cost + WEIGHTS["hessian_product"] * _PROBE_STEPS * min(affordable, len(probes) + 1)
-            on_progress(f"{value:.3g} ± {stderr:.1g}", expected)
-        if len(probes) >= affordable or (len(probes) >= _FEWEST_PROBES and stderr <= rtol * abs(value)):
-            break
+        if not stderr <= rtol * abs(value):
+            wanted = min(affordable, len(probes) + _FEWEST_PROBES // 2)
     density = combine(problem.size, known, probes)
     x, sigma = _grid(density)
     return Record(
@@ -283,7 +287,7 @@ def spectral_density(
             "sigma": sigma,
             "deflated": len(kept),
             "probes": len(probes),
-            "steps": _PROBE_STEPS,
+            "steps": steps,
         },
     )
 

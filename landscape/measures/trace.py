@@ -15,7 +15,7 @@ from landscape.curvature.hessian import block_forms
 from landscape.curvature.pyhessian import pyhessian_trace
 from landscape.linalg.probes import rademacher
 from landscape.linalg.trace import BlockEstimate, block_estimate
-from landscape.measures.metering import Progress, metered
+from landscape.measures.metering import Progress, announce, metered
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.records import Record
@@ -73,6 +73,7 @@ def hessian_trace(
     affordable = max(1, int(budget / WEIGHTS["hessian_product"] + 1e-9))
     forms_BkT = np.empty((len(blocks), 0, len(problem.infos)))
     wanted = min(affordable, 1 + max(1, math.ceil(_DEGREES_OF_FREEDOM / len(blocks))))
+    announce(on_progress, WEIGHTS["hessian_product"] * wanted)
     while True:
         done = forms_BkT.shape[1]
         more = _sweep(problem, blocks, range(done, wanted), seed) / omega[:, None, None]

@@ -59,8 +59,9 @@ def per_sample_loss(loss: LossLike, outputs: Any, targets: Any) -> PerSampleLoss
     Raises:
         ProblemError: the loss fails on the batch, sums instead of averaging, or is no mean over samples.
     """
+    loss = _in_precision_of(loss, outputs)
     try:
-        given = loss(outputs, targets)
+        given = loss(outputs, _cast(targets, outputs))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ProblemError(
@@ -74,6 +75,19 @@ def per_sample_loss(loss: LossLike, outputs: Any, targets: Any) -> PerSampleLoss
     result = _known(loss) or _unknown(loss, given, n)
     _check(result, loss, given, outputs, targets)
     return replace(result, classes=_is_classification(outputs, targets))
+
+
+def _in_precision_of(loss: LossLike, outputs: Any) -> LossLike:
+    """A twin of a torch loss whose weights are in the outputs' dtype and on their device; others as they are."""
+    if isinstance(loss, nn.modules.loss._Loss) and isinstance(outputs, Tensor) and outputs.is_floating_point():
+        return copy.deepcopy(loss).to(outputs)
+    return loss
+
+
+def _cast(targets: Any, outputs: Any) -> Any:
+    if isinstance(targets, Tensor) and isinstance(outputs, Tensor) and targets.is_floating_point():
+        return targets.to(outputs.dtype)
+    return targets
 
 
 def _known(loss: LossLike) -> PerSampleLoss | None:
@@ -146,8 +160,9 @@ def _nll(loss: nn.NLLLoss) -> PerSampleLoss:
     def values(outputs: Tensor, targets: Tensor) -> Tensor:
         weight = None if loss.weight is None else loss.weight.to(outputs)
         unreduced = F.nll_loss(outputs, targets, weight=weight, ignore_index=loss.ignore_index, reduction="none")
-        per_label = torch.ones_like(unreduced) if weight is None else weight[targets.clamp_min(0)]
-        return _weighted(unreduced, per_label * (targets != loss.ignore_index), divide_only=True)
+        kept = targets != loss.ignore_index
+        per_label = torch.ones_like(unreduced) if weight is None else weight[torch.where(kept, targets, 0)]
+        return _weighted(unreduced, per_label * kept, divide_only=True)
 
     return PerSampleLoss("negative log-likelihood", values, base.weights, ignored=loss.ignore_index)
 

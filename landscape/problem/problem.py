@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.parameters import ParameterInfo, describe
@@ -98,12 +98,13 @@ class Problem:
         self.device = check_device(device if device is not None else first.device)
         self._samples = read_samples(data)
         self.block_size = BN_GROUP if bn == "train" else BLOCK
-        self.batch_size = batch_size or DEFAULT_BATCH
+        self.batch_size = DEFAULT_BATCH if batch_size is None else batch_size
         if self.batch_size < 1:
             raise OptionError(f"batch_size must be at least 1, got {batch_size}.")
         self.population = population if population is not None else len(self)
         self.about: Mapping[str, Any] = MappingProxyType(dict(about or {}))
         self._check_weights()
+        self._check_modules()
         self._per_sample = self._read_loss()
         self._weights = self._per_sample.weights(self._samples.targets).detach().to(dtype=torch.float64, device="cpu")
         self.total_weight = float(self._weights.sum())
@@ -210,9 +211,11 @@ class Problem:
         """f_theta(x) for a batch of inputs; differentiable in theta and the inputs, the model untouched."""
         constants = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in theta}
         constants |= {name: self._cast(b.detach()).clone() for name, b in self.model.named_buffers()}
-        arguments = inputs if isinstance(inputs, tuple) else (() if isinstance(inputs, dict) else (inputs,))
+        arguments = (
+            tuple(inputs) if isinstance(inputs, (tuple, list)) else (() if isinstance(inputs, dict) else (inputs,))
+        )
         keywords = inputs if isinstance(inputs, dict) else {}
-        with evaluation_mode(self.model, self.bn):
+        with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model):
             return functional_call(self.model, {**constants, **theta}, arguments, keywords)
 
     def losses(self, theta: Theta, batch: Batch) -> Tensor:
@@ -230,25 +233,54 @@ class Problem:
     # -- checks --------------------------------------------------------------------------------------------------
 
     def _check_weights(self) -> None:
-        for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                bad = int((~torch.isfinite(tensor)).sum())
+        parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
+        for name, tensor in {**parameters, **buffers}.items():
+            if not tensor.is_floating_point():
+                continue
+            # a buffer may hold infinities that mean something: an attention mask is 0 and -inf
+            constant = name in buffers and not name.endswith(("running_mean", "running_var"))
+            wrong = torch.isnan(tensor) if constant else ~torch.isfinite(tensor)
+            if wrong.any():
                 raise NonFiniteError(
-                    f"{name} holds {bad} NaN or infinite of {tensor.numel()} values; nothing can be measured there."
+                    f"{name} holds {int(wrong.sum())} NaN or infinite of {tensor.numel()} values; "
+                    "nothing can be measured there."
+                )
+
+    def _check_modules(self) -> None:
+        for name, module in self.model.named_modules():
+            if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None:
+                raise ProblemError(
+                    f"{name} has max_norm: it rewrites its weights in every forward pass, so L is no function of them; "
+                    "expected max_norm=None."
+                )
+            if (
+                self.bn == "eval"
+                and isinstance(module, nn.modules.batchnorm._BatchNorm)
+                and module.running_mean is None
+            ):
+                raise ProblemError(
+                    f"{name} keeps no running statistics, so with bn='eval' the value would depend on the batch size; "
+                    "use bn='train'."
                 )
 
     def _read_loss(self) -> PerSampleLoss:
         self._weights = torch.ones(len(self), dtype=torch.float64)
         batch = next(self.batches(0, min(len(self), BN_GROUP if self.bn == "train" else 8)))
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng():
                 outputs = self.outputs(self.parameters, batch.inputs)
+                again = self.outputs(self.parameters, batch.inputs)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            if "out of memory" in str(error).lower():
+            if any(words in str(error).lower() for words in ("out of memory", "can't allocate memory")):
                 raise
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"the model fails on inputs {_shapes(batch.inputs)}: {first}") from error
-        charge("forward", len(batch))
+        if not _close(outputs, again):
+            raise ModelError(
+                "two evaluations of the model on the same inputs differ; a measure needs a fixed function: "
+                "turn off what is random in its forward pass."
+            )
+        charge("forward", 2 * len(batch))
         self._check_labels(outputs, batch)
         with torch.no_grad():
             return per_sample_loss(self.loss, outputs, batch.targets)
@@ -256,12 +288,14 @@ class Problem:
     def _check_labels(self, outputs: Any, batch: Batch) -> None:
         """Labels out of range crash inside torch, on a GPU for good: find them first."""
         loss = self.loss
-        if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or not isinstance(outputs, Tensor):
+        known = loss is torch.nn.functional.cross_entropy or isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
+        if not known or not isinstance(outputs, Tensor):
             return
         labels = self._samples.targets
         if not isinstance(labels, Tensor) or labels.is_floating_point() or outputs.ndim < 2:
             return
-        kept = labels[labels != loss.ignore_index]
+        ignored = loss.ignore_index if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) else -100
+        kept = labels[labels != ignored]
         classes = outputs.shape[1]
         if kept.numel() and (int(kept.min()) < 0 or int(kept.max()) >= classes):
             raise DataError(
@@ -277,6 +311,12 @@ class Problem:
 def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> Iterator[None]:
     """Put `model` into eval mode (BatchNorm into train mode with bn="train") and put every flag back after."""
     flags = [(module, module.training) for module in model.modules()]
+    # functional_call leaves its tensors in the lists that a recurrent layer keeps of its weights
+    lists = [
+        (module, list(module._flat_weights), list(module._flat_weight_refs))
+        for module, _ in flags
+        if isinstance(module, nn.RNNBase)
+    ]
     try:
         model.eval()
         if bn == "train":
@@ -287,6 +327,26 @@ def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> 
     finally:
         for module, flag in flags:
             module.training = flag
+        for recurrent, weights, references in lists:
+            recurrent._flat_weights, recurrent._flat_weight_refs = weights, references
+
+
+@contextmanager
+def differentiable_kernels(model: nn.Module) -> Iterator[None]:
+    """Keep `model` off the fused kernels that have no forward mode or no second derivative.
+
+    These are the inference path of transformer layers, and the recurrent layers of cuDNN and oneDNN.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
+        torch.backends.mha.set_fastpath_enabled(False)
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            # not torch.backends.mkldnn.flags(): it sets the precision of products as well
+            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+            torch._C._set_mkldnn_enabled(False)
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
 
 
 def check_device(device: str | torch.device) -> torch.device:
@@ -308,3 +368,12 @@ def check_device(device: str | torch.device) -> torch.device:
 
 def _shapes(inputs: Any) -> str:
     return str(tree_map(lambda t: tuple(t.shape), inputs))
+
+
+def _close(a: Any, b: Any) -> bool:
+    """Whether outputs agree to what two evaluations on a GPU may differ by."""
+    return all(
+        torch.allclose(x, y, rtol=1e-3, atol=1e-3 * float(x.abs().max()), equal_nan=True)
+        for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True)
+        if isinstance(x, Tensor) and x.is_floating_point() and x.numel()
+    )

@@ -54,7 +54,7 @@ def read_samples(data: Any) -> Samples:
     """
     if isinstance(data, Samples):
         samples = data
-    elif isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list)):
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and not all(isinstance(d, (tuple, list)) for d in data):
         samples = Samples(*tree_map(_as_tensor, tuple(data)))
     elif isinstance(data, DataLoader):
         samples = _read_twice(lambda: iter(data))
@@ -100,7 +100,12 @@ def _join(pairs: Iterator[tuple[Any, Any]]) -> Samples:
         rows.append([leaf.detach().cpu() for leaf in leaves])
     if structure is None:
         raise DataError("the data hold zero samples; at least one is needed.")
-    return Samples(*tree_unflatten([torch.cat(column) for column in zip(*rows, strict=True)], structure))
+    try:
+        return Samples(*tree_unflatten([torch.cat(column) for column in zip(*rows, strict=True)], structure))
+    except (RuntimeError, ValueError) as error:
+        raise DataError(
+            f"the batches do not fit together ({str(error).splitlines()[0]}); expected samples of one shape: pad them."
+        ) from error
 
 
 def _chunks(dataset: Dataset[Any]) -> Iterator[Any]:
@@ -109,7 +114,14 @@ def _chunks(dataset: Dataset[Any]) -> Iterator[Any]:
     except TypeError as error:
         raise DataError("the Dataset has no length; give a finite one.") from error
     for start in range(0, total, _CHUNK):
-        yield default_collate([dataset[i] for i in range(start, min(start + _CHUNK, total))])
+        items = [dataset[i] for i in range(start, min(start + _CHUNK, total))]
+        try:
+            yield default_collate(items)
+        except (RuntimeError, TypeError) as error:
+            raise DataError(
+                f"the Dataset's items {start} to {start + len(items) - 1} do not make a batch "
+                f"({str(error).splitlines()[0]}); expected pairs of tensors or numbers of one shape."
+            ) from error
 
 
 def _pair(item: Any) -> tuple[Any, Any]:

@@ -1,0 +1,189 @@
+"""The trace: closed forms, and whether its two standard errors cover what they claim."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+import scipy.stats
+import torch
+from cases import CASES, case
+from oracles import Function
+from torch import nn
+
+import landscape
+from landscape import Problem, Record
+from landscape.linalg.probes import rademacher
+
+SEEDS = 200
+
+
+def softmax_regression(n: int, seed: int = 0) -> tuple[Problem, np.ndarray]:
+    """A linear softmax problem and Tr H_n of each sample in closed form: (1 - sum_k p_k^2) (|x|^2 + 1)."""
+    rng = np.random.default_rng(seed)
+    scale = np.exp(0.5 * rng.normal(size=(n, 1)))  # samples that differ
+    x = rng.normal(size=(n, 3)) * scale
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Linear(3, 3).double()
+    p = oracles.softmax(x @ model.weight.detach().numpy().T + model.bias.detach().numpy())
+    traces = (1 - (p**2).sum(1)) * ((x**2).sum(1) + 1)
+    labels = torch.from_numpy(rng.integers(0, 3, n))
+    return Problem(model, nn.CrossEntropyLoss(), (torch.from_numpy(x), labels)), traces
+
+
+def check_scores(z: np.ndarray, degrees: float) -> None:
+    """z-scores must have mean 0 within 4 sigma and the spread of a t distribution.
+
+    Error budget: with d degrees of freedom in the estimated error Var z = d/(d-2); the sample variance of 200 scores
+    lies within the 0.05% and 99.95% points of chi-square over 199 of that, widened by 10% for the t's tails.
+    """
+    expected = degrees / (degrees - 2)
+    low, high = scipy.stats.chi2.ppf([0.0005, 0.9995], len(z) - 1) / (len(z) - 1)
+    assert abs(z.mean()) < 4 * math.sqrt(expected / len(z))
+    assert 0.9 * low * expected < z.var(ddof=1) < 1.1 * high * expected
+
+
+@pytest.mark.parametrize("n", [20, 77])
+def test_the_standard_error_covers_what_it_claims(n: int) -> None:
+    """One block, then three with a ragged last one; the probes of a block are at least 16/blocks + 1."""
+    problem, traces = softmax_regression(n)
+    records = [landscape.hessian_trace(problem, rtol=0.99, seed=seed) for seed in range(SEEDS)]
+    assert {record.details["blocks"] for record in records} == {math.ceil(n / 32)}
+    z = np.array([(r.value - traces.mean()) / r.stderr for r in records])
+    check_scores(z, degrees=16 if n == 20 else 6)  # blocks of unequal weight: fewer effective degrees than 18
+
+
+def test_stopping_on_the_standard_error_keeps_it_honest() -> None:
+    """The trap: a rule that looks at its own running estimates stops where they agree by chance.
+
+    The rule looks a few times, so the scores may spread by some more than the fixed design: 20% are allowed.
+    """
+    problem, traces = softmax_regression(40)
+    records = [landscape.hessian_trace(problem, rtol=0.1, seed=seed, budget=2000) for seed in range(SEEDS)]
+    assert all(r.converged and r.stderr <= 0.1 * r.value for r in records)
+    assert len({r.details["probes"] for r in records}) > 5  # the rule did decide
+    z = np.array([(r.value - traces.mean()) / r.stderr for r in records])
+    assert abs(z.mean()) < 4 / math.sqrt(SEEDS)
+    assert 0.8 < z.std() < 1.2
+    assert np.mean(np.abs(z) < 1.96) > 0.89  # 95% less 4 binomial standard deviations
+
+
+def test_the_sampling_error_covers_draws_of_subsets() -> None:
+    """200 draws of 320 of 1,600 samples: ten blocks each, so that the error between draws is known to +-24%.
+
+    Error budget: E claim^2 = E error^2, the first up to the clipping at 0; the mean of 200 squared errors has a
+    relative standard deviation of 0.1, that of the claims of 0.47/sqrt(200) = 0.03: four of both make 0.42.
+    """
+    problem, traces = softmax_regression(1600)
+    rng = np.random.default_rng(2)
+    errors, claims, totals = [], [], []
+    for seed in range(SEEDS):
+        chosen = np.sort(rng.choice(1600, 320, replace=False))
+        record = landscape.hessian_trace(problem.choose(torch.from_numpy(chosen)), rtol=0.99, seed=seed)
+        errors.append(traces[chosen].mean() - traces.mean())
+        claims.append(record.sampling_stderr)
+        totals.append((record.value - traces.mean()) / math.hypot(record.stderr, record.sampling_stderr))
+    ratio = np.mean(np.square(errors)) / np.mean(np.square(claims))
+    assert 0.58 < ratio < 1.42
+    assert abs(np.mean(totals)) < 4 / math.sqrt(SEEDS) * 1.2
+    assert 0.8 < np.std(totals) < 1.3
+
+
+def test_no_sampling_error_where_all_samples_are_used_and_none_known_from_one_block() -> None:
+    problem, _ = softmax_regression(64)
+    assert landscape.hessian_trace(problem, rtol=0.99).sampling_stderr == 0
+    assert math.isnan(landscape.hessian_trace(problem.choose(torch.arange(20)), rtol=0.99).sampling_stderr)
+
+
+@pytest.mark.parametrize("name", ["linear_regression", "batch_norm", "weighted_and_ignored", "sequences", "frozen"])
+def test_trace_and_its_groups_against_dense_diagonal_blocks(name: str) -> None:
+    """Within 4.5 standard errors, with at least 40 degrees of freedom in each."""
+    small = case(name)
+    f, H = small.function, oracles.hessian(small.function)
+    problem = small.problem()
+    record = landscape.hessian_trace(problem, rtol=1e-6, budget=2.4 * 40, by="tensor")
+    assert not record.converged
+    assert record.value == pytest.approx(np.trace(H), abs=4.5 * record.stderr)
+    for tensor, value in record.groups.items():
+        columns = f.columns([tensor])
+        error = record.details["groups_stderr"][tensor]
+        assert value == pytest.approx(np.trace(H[np.ix_(columns, columns)]), abs=4.5 * error + 1e-12), tensor
+    assert record.details["tensors"] == pytest.approx(record.groups)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_groups_and_tensors_add_up(name: str) -> None:
+    record = landscape.hessian_trace(case(name).problem(), budget=7.2)
+    assert sum(record.groups.values()) == pytest.approx(record.value, rel=1e-12, abs=1e-14)
+    assert sum(record.details["tensors"].values()) == pytest.approx(record.value, rel=1e-12, abs=1e-14)
+
+
+def test_a_diagonal_hessian_is_exact_at_once() -> None:
+    """L = mean of (theta_i - x_i)^2: with signs v' H v = Tr H whatever the signs."""
+
+    class Offset(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = nn.Parameter(torch.zeros(5, dtype=torch.float64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.theta + x
+
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 5)))
+    record = landscape.hessian_trace(Problem(Offset(), nn.MSELoss(), (x, torch.zeros_like(x))))
+    assert record.value == pytest.approx(2, rel=1e-14)  # 5 parameters, each 2/5
+    assert record.stderr == pytest.approx(0, abs=1e-15)
+    assert record.converged
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_negative_trace_is_as_hard_as_a_positive_one(sign: int) -> None:
+    """The trap: a rule without |value| stops a negative trace at once, or never."""
+    problem, _ = softmax_regression(40)
+    flipped = Problem(
+        problem.model, lambda f, y: sign * nn.functional.cross_entropy(f, y, reduction="none"), problem.data
+    )
+    record = landscape.hessian_trace(flipped, seed=1)
+    expected = landscape.hessian_trace(problem, seed=1)
+    assert record.value == pytest.approx(sign * expected.value, rel=1e-12)
+    assert record.details["probes"] == expected.details["probes"]
+    assert record.converged
+
+
+def test_the_budget_ends_it_unconverged_with_value_and_error() -> None:
+    problem, _ = softmax_regression(77)
+
+    def run(budget: float) -> Record:
+        return landscape.hessian_trace(problem, rtol=1e-9, budget=budget)
+
+    record = run(24)
+    assert record.details["probes"] == 10
+    assert record.cost == pytest.approx(24)
+    assert not record.converged
+    assert record.stderr > 0
+    least = run(0.1)
+    assert least.details["probes"] == 1
+    assert math.isnan(least.stderr)
+    assert not least.converged
+
+
+def test_a_probe_depends_on_seed_number_and_block_alone() -> None:
+    """The first block's probe is the same whether a second block follows or not."""
+    problem, _ = softmax_regression(64)
+    one = landscape.hessian_trace(problem, rtol=1e-9, budget=2.4, seed=5)
+    assert one.value != landscape.hessian_trace(problem, rtol=1e-9, budget=2.4, seed=6).value
+    part = problem.choose(torch.arange(32))
+    assert landscape.hessian_trace(part, rtol=1e-9, budget=2.4, seed=5).value == pytest.approx(
+        2 * one.value - _second_block(problem), rel=1e-12
+    )
+
+
+def _second_block(problem: Problem) -> float:
+    """v' H_1 v of the second block by a dense matrix and the probe of (seed 5, k 0, block 1)."""
+    inputs, targets = problem.data
+    f = Function(problem.model, problem.loss, inputs[32:64], targets[32:64], np.ones(32))
+    v = rademacher(problem.size, 5, 0, 1, dtype=torch.float64).numpy()
+    return float(v @ oracles.hessian(f) @ v)
