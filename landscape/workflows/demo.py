@@ -19,7 +19,7 @@ from landscape.workflows.train import TrainResult, train
 
 NAME = "landscape-demo"
 
-SETTINGS = AnalysisSettings(samples="512", rtol=0.1)
+SETTINGS = AnalysisSettings(samples="512")
 """What is measured: everything, on as many training images as keep the whole demonstration below 90 s on two cores."""
 
 
