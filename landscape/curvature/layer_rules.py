@@ -26,21 +26,23 @@ def _linear(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
 
 
 def _conv2d(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+    # one product for each kernel position: patches (im2col) would hold and copy the input k x k times
     assert isinstance(module, nn.Conv2d)
     n, groups = s.shape[0], module.groups
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        a = F.pad(
-            a,
-            module._reversed_padding_repeated_twice,
-            mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
-        )
-        padding: tuple[int, ...] = (0, 0)
-    else:
-        padding = module.padding
-    patches = F.unfold(a, module.kernel_size, module.dilation, padding, module.stride)  # (N, I k k, T)
-    t = patches.shape[-1]
-    s_NGOT = s.reshape(n, groups, -1, t)
-    weight = s_NGOT @ patches.reshape(n, groups, -1, t).mT
+    (rows, columns), (down, right) = module.kernel_size, module.stride
+    if any(module._reversed_padding_repeated_twice):
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        a = F.pad(a, module._reversed_padding_repeated_twice, mode=mode)
+    s_NGOT = s.reshape(n, groups, s.shape[1] // groups, -1)
+    weight = s.new_empty(n, groups, s_NGOT.shape[2], a.shape[1] // groups, rows, columns)
+    height, width = (s.shape[2] - 1) * down + 1, (s.shape[3] - 1) * right + 1
+    for i in range(rows):
+        top = i * module.dilation[0]
+        for j in range(columns):
+            left = j * module.dilation[1]
+            seen = a[:, :, top : top + height : down, left : left + width : right]
+            seen_NGIT = seen.reshape(n, groups, a.shape[1] // groups, -1)
+            weight[..., i, j] = s_NGOT @ seen_NGIT.mT
     return {"weight": weight.reshape(n, -1), "bias": s.flatten(2).sum(2)}
 
 
@@ -100,7 +102,4 @@ RULES: Mapping[type[nn.Module], Rule] = MappingProxyType(
 def working_size(module: nn.Module, a: Tensor, s: Tensor) -> int:
     """The scalars that a rule holds for one sample, to choose how many samples go at once."""
     weight = max((p.numel() for p in module.parameters(recurse=False)), default=1)
-    if isinstance(module, nn.Conv2d):
-        kernel = int(torch.Size(module.kernel_size).numel())
-        return weight + a.shape[1] * kernel * s[0, 0].numel()
-    return weight + s[0].numel()
+    return weight + a[0].numel() + s[0].numel()

@@ -60,8 +60,8 @@ class PerSampleGradients:
             consume: called as consume(name, rows, G) with G (n, size) the gradients of samples `rows` of the batch
                 with respect to the flattened parameter; each sample and parameter comes exactly once.
 
-        Cost: one gradient pass and one more product of the size of the weight gradient a layer; memory that of a
-        training step and a few million scalars.
+        Cost: that of one gradient pass, whose weight gradients are formed sample by sample; memory that of a training
+        step and a few million scalars.
         """
         if self._ruled:
             self._by_rules(batch, consume)
@@ -72,7 +72,9 @@ class PerSampleGradients:
 
     def _by_rules(self, batch: Batch, consume: Consumer) -> set[str]:
         """Run the rules; returns the parameters that a call of another form made unusable."""
-        leaves = {name: t.detach().requires_grad_(name in self._ruled) for name, t in self._theta.items()}
+        # a zero is added to each layer's output: it takes the place of the weights as what is differentiated by, so
+        # that autograd passes every layer but never forms the batch's own weight gradients
+        tap = torch.zeros((), dtype=self._problem.dtype, device=self._problem.device, requires_grad=True)
         calls: dict[str, int] = defaultdict(int)
         sums: dict[str, Tensor] = {}
         unusable: set[str] = set()
@@ -83,16 +85,18 @@ class PerSampleGradients:
             for module, leaf in owners
         }
 
-        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
             mine = {leaf: names[id(module), leaf] for leaf in ("weight", "bias") if (id(module), leaf) in names}
             whole = isinstance(output, Tensor) and len(inputs) == 1 and isinstance(inputs[0], Tensor)
             if not whole or inputs[0].shape[:1] != (len(batch),) or output.shape[:1] != (len(batch),):
                 unusable.update(mine.values())
-                return
+                return None
             for name in mine.values():
                 calls[name] += 1
             a, frozen = inputs[0].detach(), _with_buffers(module)
-            output.register_hook(lambda s: differentiate(frozen, a, s, mine))
+            tapped: Tensor = output + tap
+            tapped.register_hook(lambda s: differentiate(frozen, a, s, mine))  # type: ignore[no-untyped-call]
+            return tapped
 
         def differentiate(module: nn.Module, a: Tensor, s: Tensor, mine: Mapping[str, str]) -> None:
             step = max(1, _SCALARS_AT_ONCE // working_size(module, a, s))
@@ -103,22 +107,22 @@ class PerSampleGradients:
                     if calls[name] == 1:
                         consume(name, rows, found[leaf])
                     else:
-                        sums.setdefault(name, torch.zeros(len(batch), leaves[name].numel()).to(s))[rows] += found[leaf]
+                        sums.setdefault(name, s.new_zeros(len(batch), found[leaf].shape[1]))[rows] += found[leaf]
 
         with ExitStack() as stack:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             modules = {id(m): m for name in self._ruled for m, _ in self._owners[name]}
             for module in modules.values():
                 stack.callback(module.register_forward_hook(note).remove)
-            losses = self._problem.losses(leaves, batch)
-            wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
-            torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
+            losses = self._problem.losses(self._theta, batch)
+            if losses.requires_grad:
+                torch.autograd.grad(losses.sum(), tap)
         charge("gradient", len(batch))
         for name, total in sums.items():
             consume(name, slice(0, len(batch)), total)
         for name in self._ruled - unusable:
             if not calls[name]:
-                consume(name, slice(0, len(batch)), torch.zeros(len(batch), leaves[name].numel()).to(leaves[name]))
+                consume(name, slice(0, len(batch)), self._theta[name].new_zeros(len(batch), self._theta[name].numel()))
         return unusable
 
     def _by_vmap(self, batch: Batch, names: list[str], consume: Consumer) -> None:

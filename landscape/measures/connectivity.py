@@ -36,7 +36,7 @@ def connectivity(problem: Problem, *, by: str = "role", on_progress: Progress | 
         A record: `value` C, exact on the chosen samples; `groups` and `tensors` (they add up to C), `histogram` and
         `quantiles` of the samples' values.
 
-    Cost: about 1.4 gradient passes (counted as one); memory that of a training step.
+    Cost: one to two gradient passes (counted as one); memory that of a training step.
 
     Raises:
         NotApplicableError: samples depend on each other (bn="train").
