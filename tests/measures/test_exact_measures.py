@@ -132,10 +132,10 @@ def test_margins_against_the_whole_jacobian(name: str) -> None:
 
 
 def test_sampling_errors_of_exact_measures_cover_draws_from_a_population() -> None:
-    """200 draws of 60 of 400 samples without replacement: the error's size over the draws against what was claimed.
+    """120 draws of 60 of 400 samples without replacement: the error's size over the draws against what was claimed.
 
-    Error budget: the mean of 200 squared errors over its expectation has a relative standard deviation of
-    sqrt(2/200) = 0.1, the estimated variances of 60 heavy-tailed values some 0.3/sqrt(200): four of these make 0.42.
+    Error budget: the mean of 120 squared errors over its expectation has a relative standard deviation of
+    sqrt(2/120) = 0.13, the estimated variances of 60 heavy-tailed values some 0.3/sqrt(120): four of these make 0.53.
     """
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(400, 4)), rng.integers(0, 3, 400)
@@ -147,7 +147,7 @@ def test_sampling_errors_of_exact_measures_cover_draws_from_a_population() -> No
     measures = (landscape.connectivity, landscape.fisher_rao, landscape.jacobian_norm, landscape.margin)
     truth = {measure.__name__: measure(whole).value for measure in measures}
     ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in truth}
-    for _ in range(200):
+    for _ in range(120):
         part = whole.choose(torch.from_numpy(np.sort(rng.choice(400, 60, replace=False))))
         assert part.population == 400
         for measure in measures:
@@ -157,5 +157,5 @@ def test_sampling_errors_of_exact_measures_cover_draws_from_a_population() -> No
     for name, pairs in ratios.items():
         errors, claims = np.array(pairs).T
         # the bootstrap of a median is known to be too wide by some 10 to 20% at this size
-        low, high = (0.5, 1.3) if name == "margin" else (0.58, 1.42)
+        low, high = (0.4, 1.4) if name == "margin" else (0.47, 1.53)
         assert low < errors.mean() / claims.mean() < high, name
