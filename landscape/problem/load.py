@@ -68,7 +68,6 @@ def load(
     """
     where = check_device(device)
     checkpoint = read_checkpoint(path, key)
-    check_finite(checkpoint.tensors, path)
     known = checkpoint.description or {}
     data = data if data is not None else known.get("data")
     model = model if model is not None else known.get("model")
@@ -103,6 +102,8 @@ def load(
         about |= {"data": "given in Python", "split": "given"}
         built = _build(model_spec, model)
     load_tensors(built, checkpoint.tensors, path)
+    # buffers may be infinite (attention masks); `Problem` looks at those that may not
+    check_finite({name: p.detach() for name, p in built.named_parameters()}, path)
     problem = Problem(
         built.to(where),
         loss or nn.CrossEntropyLoss(),
@@ -142,7 +143,6 @@ def load_problem_file(
     if device is not None:
         check_device(device)
     checkpoint = read_checkpoint(path, key)
-    check_finite(checkpoint.tensors, path)
     problem = _run_problem_file(Path(file), dict(checkpoint.tensors))
     indices = _choose(len(problem), samples, seed)
     about: dict[str, Any] = {"data": Path(file).name, "split": "given", "model": type(problem.model).__name__}
