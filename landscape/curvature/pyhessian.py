@@ -8,6 +8,7 @@ estimate) are its own; what they are worth is judged here by residuals and stand
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import torch
@@ -25,7 +26,9 @@ def pyhessian_trace(problem: Problem, *, max_probes: int, seed: int) -> list[flo
     Raises:
         NotApplicableError: the problem is outside of what PyHessian computes.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # of the cycle between weights and gradients that it makes; they go with the copy
+        warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
         torch.manual_seed(seed)
         return [float(v) for v in _engine(problem).trace(maxIter=max_probes)]
 
@@ -36,7 +39,9 @@ def pyhessian_eigenvalues(problem: Problem, *, top: int, max_products: int, seed
     Raises:
         NotApplicableError: the problem is outside of what PyHessian computes.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # of the cycle between weights and gradients that it makes; they go with the copy
+        warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
         torch.manual_seed(seed)
         values, vectors = _engine(problem).eigenvalues(maxIter=max_products, top_n=top)
     columns = [torch.cat([part.reshape(-1) for part in vector]) for vector in vectors]

@@ -173,7 +173,12 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
             return Analysis(
                 measures=records,
                 problem=about,
-                settings={**settings.model_dump(), "split": about["split"], "measures": names, "samples": settings.samples or str(len(problem))},
+                settings={
+                    **settings.model_dump(),
+                    "split": about["split"],
+                    "measures": names,
+                    "samples": settings.samples or str(len(problem)),
+                },
                 checkpoint=problem.about.get("checkpoint", {}),
                 total={
                     "cost": total.gradient_equivalents(len(problem)),
