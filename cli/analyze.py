@@ -151,6 +151,8 @@ def _measure(
 def _show(analysis: Analysis, title: str, *, to_terminal: bool, document: Path | None) -> None:
     from landscape_cli.tables import analysis_tables
 
+    if analysis.problem.get("published_md5") is False:
+        console.say(f"note: the files of {analysis.problem['data']} are not the published ones (their md5 differs)")
     if to_terminal:
         console.show(analysis_tables(analysis, title))
     if document is not None:

@@ -7,7 +7,7 @@ repeated here because that module needs pydantic, which help must not wait for.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -62,8 +62,9 @@ By = Annotated[
     ),
 ]
 Bn = Annotated[
-    Literal["eval", "train"],
+    str,
     typer.Option(
+        metavar="eval|train",
         help="Batch normalisation by the running statistics (eval) or by those of each group of 128 samples (train).",
         rich_help_panel=WHAT,
     ),
@@ -73,7 +74,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NETWORK",
-        help="One of ours with its options (resnet20, vgg11-bn:width=32), or MODULE:FACTORY, a function of yours that "
+        help="One of ours with its options (resnet20, vgg11-bn:width=0.5), or MODULE:FACTORY, a function of yours that "
         "builds it.",
         rich_help_panel=WHOSE,
         show_default=False,
@@ -133,11 +134,15 @@ Budget = Annotated[
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Decides the drawn samples and probes.", rich_help_panel=HOW)]
 Engine = Annotated[
-    Literal["landscape", "pyhessian"],
-    typer.Option(help="Whose Hessian code gives the trace and the eigenvalues.", rich_help_panel=HOW),
+    str,
+    typer.Option(
+        metavar="landscape|pyhessian",
+        help="Whose Hessian code gives the trace and the eigenvalues.",
+        rich_help_panel=HOW,
+    ),
 ]
 Dtype = Annotated[
-    Literal["float32", "float64"], typer.Option(help="Precision of the computation.", rich_help_panel=HOW)
+    str, typer.Option(metavar="float32|float64", help="Precision of the computation.", rich_help_panel=HOW)
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps.", rich_help_panel=HOW)]
 BatchSize = Annotated[

@@ -73,7 +73,7 @@ def _eigenvalues(record: Record) -> Text:
     lowest = details.get("most_negative")
     words = [f"eigenvalues and residuals: {largest}"] if largest else []
     if lowest is not None:
-        words.append(f"most negative {format_value(lowest, details.get('most_negative_residual', math.nan))}")
+        words.append(f"lowest Ritz value {format_value(lowest, details.get('most_negative_residual', math.nan))}")
     return Text("; ".join(words))
 
 

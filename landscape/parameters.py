@@ -8,6 +8,7 @@ Legend: P number of parameters (scalars), k columns.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import OptionError, near
+from landscape.errors import OptionError
 
 ROLES = (
     "conv.weight",
@@ -105,12 +106,21 @@ def group_parameters(infos: Sequence[ParameterInfo], by: str) -> dict[str, tuple
         what = repr(empty) if empty is not None else repr(by)
         raise OptionError(
             f"--by {what} is neither role, layer or tensor nor a pattern that matches a parameter name."
-            f"{near(empty or '', {'role', 'layer', 'tensor'} | {i.name for i in infos})[:300]}"
+            f"{_near_name(empty or by, infos)}"
         )
     for info in infos:
         key = next((p for p in patterns if info.name in matched[p]), "other")
         groups.setdefault(key, []).append(info.name)
+    shadowed = next((p for p in patterns if p not in groups), None)
+    if shadowed is not None:
+        raise OptionError(f"--by: all that {shadowed!r} matches belongs to a pattern before it; put it first.")
     return {key: tuple(groups[key]) for key in (*patterns, "other") if key in groups}
+
+
+def _near_name(pattern: str, infos: Sequence[ParameterInfo]) -> str:
+    known = ["role", "layer", "tensor", *(info.name for info in infos)]
+    close = difflib.get_close_matches(pattern, known, n=3)
+    return f" Did you mean {', '.join(close)}?" if close else f" A parameter of this network: {infos[0].name}."
 
 
 def flatten(named: Mapping[str, Tensor]) -> Tensor:

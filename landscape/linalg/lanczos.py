@@ -82,6 +82,11 @@ class KrylovSpace:
     basis: Tensor
     tridiagonal: Tridiagonal
 
+    def first(self, steps: int) -> KrylovSpace:
+        """The space as it was after its first `steps` steps."""
+        t = self.tridiagonal
+        return KrylovSpace(self.basis[:, :steps], Tridiagonal(t.alpha[:steps], t.beta[:steps], t.precision))
+
     def ritz_vectors(self, vectors: np.ndarray) -> Tensor:
         """Q_m S for coefficients S (m, k), as unit columns (P, k)."""
         coefficients = torch.from_numpy(np.ascontiguousarray(vectors)).to(self.basis)

@@ -34,8 +34,9 @@ def block_estimate(samples: np.ndarray, omega: np.ndarray, *, sampled_share: flo
     Returns:
         value sum_b omega_b mean_k t_bk;
         stderr^2 = sum_b omega_b^2 s_b^2/k with s_b^2 the variance over the probes of block b (NaN for k = 1);
-        sampling_stderr^2 = (1 - n/N) max(0, B/(B-1) sum_b omega_b^2 (mean_k t_bk - value)^2 - stderr^2): the
-        variance between blocks less what the probes contribute to it (0 for n = N, NaN for B = 1).
+        sampling_stderr^2 = (1 - n/N) (B/(B-1) sum_b omega_b^2 (mean_k t_bk - value)^2 - stderr^2): the variance
+        between blocks less what the probes contribute to it; 0 for n = N, NaN for B = 1 or where the difference is
+        negative, because the probes' noise hides what the blocks differ by.
     """
     blocks, probes = samples.shape
     means = samples.mean(1)
@@ -45,7 +46,8 @@ def block_estimate(samples: np.ndarray, omega: np.ndarray, *, sampled_share: flo
         sampling = 0.0
     elif blocks > 1:
         between = blocks / (blocks - 1) * float(omega**2 @ (means - value) ** 2)
-        sampling = float(np.sqrt((1 - sampled_share) * max(0.0, between - (0.0 if np.isnan(variance) else variance))))
+        excess = between - (0.0 if np.isnan(variance) else variance)
+        sampling = float(np.sqrt((1 - sampled_share) * excess)) if excess >= 0 else np.nan
     else:
         sampling = np.nan
     return BlockEstimate(value, float(np.sqrt(variance)), sampling)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from landscape.catalog import CATALOG, About
 from landscape.measures.connectivity import connectivity, connectivity_batch
@@ -13,9 +14,10 @@ from landscape.measures.fisher_rao import fisher_rao
 from landscape.measures.jacobian import jacobian_norm
 from landscape.measures.margin import margin
 from landscape.measures.spectrum import (
-    DEFLATION_STEPS,
     Spectrum,
     compute_spectrum,
+    deflation_steps,
+    eigenvalue_steps,
     spectral_density,
     top_eigenvalues,
 )
@@ -30,6 +32,8 @@ __all__ = [
     "compute_spectrum",
     "connectivity",
     "connectivity_batch",
+    "deflation_steps",
+    "eigenvalue_steps",
     "evaluate",
     "fisher_rao",
     "hessian_trace",
@@ -48,15 +52,15 @@ class Measure:
         function: (problem, **options) -> Record.
         options: the settings of an analysis that it takes as keywords.
         about: what is said of it.
-        spectrum_steps: the Lanczos steps that it wants of the shared Krylov run (0: until the first eigenvalue is
-            certain); None if it needs no Krylov run.
+        krylov: which steps it wants of the shared Krylov run: `eigenvalue`, until the first one is certain,
+            `deflation`, a fixed number; None if it needs no Krylov run.
         engines: who can compute it.
     """
 
     function: Callable[..., Record]
     options: tuple[str, ...]
     about: About
-    spectrum_steps: int | None = None
+    krylov: Literal["eigenvalue", "deflation"] | None = None
     engines: tuple[str, ...] = field(default=("landscape",))
 
 
@@ -71,14 +75,14 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
                 top_eigenvalues,
                 ("rtol", "budget", "top", "seed", "by", "engine"),
                 CATALOG["top_eigenvalues"],
-                spectrum_steps=0,
+                krylov="eigenvalue",
                 engines=_BOTH,
             ),
             Measure(
                 spectral_density,
                 ("rtol", "budget", "seed"),
                 CATALOG["spectral_density"],
-                spectrum_steps=DEFLATION_STEPS,
+                krylov="deflation",
             ),
             Measure(fisher_rao, ("by",), CATALOG["fisher_rao"]),
             Measure(connectivity, ("by",), CATALOG["connectivity"]),

@@ -44,7 +44,8 @@ def evaluate(problem: Problem) -> Evaluation:
             )
         loss += float((losses.double() * batch.weights.double()).sum()) / problem.total_weight
         if _are_logits(problem, outputs, batch.targets):
-            kept = batch.targets != problem.ignored_label
+            ignored = problem.ignored_label
+            kept = torch.ones_like(batch.targets, dtype=torch.bool) if ignored is None else batch.targets != ignored
             correct += int(((outputs.argmax(1) == batch.targets) & kept).sum())
             counted += int(kept.sum())
             classes = outputs.shape[1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ParamSpec
 
+from landscape.errors import NonFiniteError
 from landscape.problem import Problem
 from landscape.records import Record
 from landscape.work import count_work
@@ -34,6 +36,9 @@ def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Recor
         start = time.perf_counter()
         with count_work() as work:
             record = measure(*args, **kwargs)
+        if record.skipped is None and not math.isfinite(record.value):
+            name = getattr(measure, "__name__", "the measure")
+            raise NonFiniteError(f"{name} is NaN or infinite: the numbers overflow; try --dtype float64.")
         problem = args[0] if args else kwargs["problem"]
         assert isinstance(problem, Problem)
         return replace(

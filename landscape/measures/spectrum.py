@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +21,12 @@ from landscape.linalg.means import sampling_stderr
 from landscape.linalg.probes import gaussian
 from landscape.linalg.quadrature import Density, combine, probe_density
 from landscape.measures.metering import Progress, metered
-from landscape.parameters import group_parameters
+from landscape.parameters import group_parameters, sum_groups
 from landscape.problem import Problem
 from landscape.records import Record
-from landscape.work import WEIGHTS, count_work
+from landscape.work import WEIGHTS
 
-DEFLATION_STEPS = 24  # Lanczos steps whose converged Ritz pairs are taken out of the density's probes
+_DEFLATION_STEPS = 24  # Lanczos steps whose converged Ritz pairs are taken out of the density's probes
 _PROBE_STEPS = 12
 _FEWEST_PROBES = 4
 _CURVE_POINTS = 400
@@ -38,68 +39,93 @@ _KRYLOV, _RESTART, _DENSITY = 1_000_001, 1_000_002, 1_000_003
 class Spectrum:
     """One Krylov run on the Hessian, shared by the measures that need it.
 
+    Each takes as many of the first steps as it would have made alone: no value depends on what else is measured.
+
     Attributes:
         space: the basis and the tridiagonal matrix.
-        converged: whether the largest eigenvalue met `rtol`.
-        cost: gradient-equivalents of the run.
         seconds: of the run.
     """
 
     space: KrylovSpace
-    converged: bool
-    cost: float
     seconds: float
+
+    def first(self, steps: int) -> Spectrum:
+        """The first `steps` steps, with their share of the time."""
+        steps = min(steps, self.steps)
+        return Spectrum(self.space.first(steps), self.seconds * steps / self.steps)
+
+    @property
+    def steps(self) -> int:
+        """The Lanczos steps."""
+        return self.space.tridiagonal.steps
+
+    @property
+    def cost(self) -> float:
+        """Gradient-equivalents."""
+        return WEIGHTS["hessian_product"] * self.steps
+
+
+def eigenvalue_steps(problem: Problem, budget: float) -> int:
+    """The products that `top_eigenvalues` may make; one is kept back for `sampling_stderr` on a subset."""
+    kept = 0 if len(problem) >= problem.population else 1
+    return max(1, _products(budget) - kept)
+
+
+def deflation_steps(problem: Problem, budget: float) -> int:
+    """The Krylov steps that `spectral_density` deflates by: all P where the budget allows, else 24 or a third of it."""
+    if problem.size <= _products(budget):
+        return problem.size
+    return max(1, min(_DEFLATION_STEPS, _products(budget) // 3))
+
+
+def _products(budget: float) -> int:
+    return int(budget / WEIGHTS["hessian_product"] + 1e-9)
 
 
 def compute_spectrum(
     problem: Problem,
     *,
-    rtol: float = 0.05,
-    budget: float = 200.0,
+    fewest: int,
+    most: int,
     top: int = 3,
+    rtol: float = 0.05,
     seed: int = 0,
-    steps: int = 0,
     on_progress: Progress | None = None,
 ) -> Spectrum:
     """Run Lanczos with full reorthogonalisation until the largest eigenvalue is certain to `rtol`.
 
-    The run stops when min(residual, residual^2/gap) <= rtol |lambda_1| and at least `steps` and `top` products were
-    made, or at the budget. Where the Krylov space is invariant it goes on from a fresh vector, so that multiple
+    The run stops when min(residual, residual^2/gap) <= rtol |lambda_1| after more than `top` steps and no fewer than
+    `fewest`, or after `most`. Where the Krylov space is invariant it goes on from a fresh vector, so that multiple
     eigenvalues are found.
 
     Cost: 2.4 gradient-equivalents a product; memory P m scalars.
     """
     start = time.perf_counter()
-    affordable = max(1, int(budget / WEIGHTS["hessian_product"] + 1e-9))
-    minimum = min(max(steps, top + 1), problem.size, affordable)
 
     def enough(run: Tridiagonal) -> bool:
-        ritz = run.ritz()
         if on_progress is not None:
+            ritz = run.ritz()
             message = f"{ritz.values[0]:.5g} ± {ritz.error_bound(0):.1g}"
-            on_progress(message, WEIGHTS["hessian_product"] * max(minimum, run.steps + 1))
-        return run.steps >= minimum and _certain(run, rtol)
+            on_progress(message, WEIGHTS["hessian_product"] * min(most, max(fewest, run.steps + 1)))
+        return run.steps >= fewest and _certain(run, rtol, min(top + 1, problem.size))
 
     def random(*keys: int) -> Tensor:
         return gaussian(problem.size, seed, *keys, dtype=problem.dtype, device=problem.device)
 
-    with count_work() as work:
-        space = lanczos(
-            HessianOperator(problem),
-            random(_KRYLOV),
-            affordable,
-            stop=enough,
-            restart=lambda step: random(_RESTART, step),
-        )
-    return Spectrum(
-        space=space,
-        converged=_certain(space.tridiagonal, rtol),
-        cost=work.gradient_equivalents(len(problem)),
-        seconds=time.perf_counter() - start,
+    space = lanczos(
+        HessianOperator(problem),
+        random(_KRYLOV),
+        max(most, fewest),
+        stop=enough,
+        restart=lambda step: random(_RESTART, step),
     )
+    return Spectrum(space, time.perf_counter() - start)
 
 
-def _certain(run: Tridiagonal, rtol: float) -> bool:
+def _certain(run: Tridiagonal, rtol: float, enough: int) -> bool:
+    """Whether `enough` steps were made and the first eigenvalue is known to `rtol`."""
+    if run.steps < enough:
+        return False
     ritz = run.ritz()
     return bool(ritz.error_bound(0) <= rtol * abs(ritz.values[0]))
 
@@ -145,30 +171,35 @@ def top_eigenvalues(
     """
     groups = group_parameters(problem.infos, by)
     if engine == "pyhessian":
-        return _from_pyhessian(problem, rtol, budget, top, seed)
-    spent = (spectrum.cost, spectrum.seconds) if spectrum is not None else (0.0, 0.0)
+        return _from_pyhessian(problem, rtol, budget, top, seed, groups)
+    most = eigenvalue_steps(problem, budget)
+    shared = spectrum is not None
     if spectrum is None:
-        spectrum = compute_spectrum(problem, rtol=rtol, budget=budget, top=top, seed=seed, on_progress=on_progress)
+        spectrum = compute_spectrum(
+            problem, fewest=1, most=most, top=top, rtol=rtol, seed=seed, on_progress=on_progress
+        )
+    steps = range(1, min(most, spectrum.steps) + 1)
+    certain = next(
+        (m for m in steps if _certain(spectrum.space.first(m).tridiagonal, rtol, min(top + 1, problem.size))), None
+    )
+    spectrum = spectrum.first(steps[-1] if certain is None else certain)
     ritz = spectrum.space.tridiagonal.ritz()
     vector = spectrum.space.ritz_vectors(ritz.vectors[:, :1])
-    mass = vector[:, 0].double().square()
-    sizes = [info.size for info in problem.infos]
-    share = {i.name: float(part.sum()) for i, part in zip(problem.infos, torch.split(mass, sizes), strict=True)}
     value = float(ritz.values[0])
     return Record(
         value=value,
         stderr=ritz.error_bound(0),
         sampling_stderr=_rayleigh_sampling_stderr(problem, vector),
-        converged=spectrum.converged,
-        cost=spent[0],
-        seconds=spent[1],
-        groups={group: value * sum(share[name] for name in names) for group, names in groups.items()},
+        converged=certain is not None,
+        cost=spectrum.cost if shared else 0.0,
+        seconds=spectrum.seconds if shared else 0.0,
+        groups=_eigenvalue_groups(problem, value, vector[:, 0], groups),
         details={
             "eigenvalues": [float(v) for v in ritz.values[:top]],
             "residuals": [float(r) for r in ritz.residuals[:top]],
             "most_negative": float(ritz.values[-1]),
             "most_negative_residual": float(ritz.residuals[-1]),
-            "products": spectrum.space.tridiagonal.steps,
+            "products": spectrum.steps,
         },
     )
 
@@ -184,8 +215,20 @@ def _rayleigh_sampling_stderr(problem: Problem, vector: Tensor) -> float:
     return sampling_stderr(forms / omega, omega, sampled_share=len(problem) / problem.population)
 
 
-def _from_pyhessian(problem: Problem, rtol: float, budget: float, top: int, seed: int) -> Record:
-    products = max(1, int(budget / WEIGHTS["hessian_product"] / top))
+def _eigenvalue_groups(
+    problem: Problem, value: float, vector: Tensor, groups: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """theta ||u_s||^2 by group for a unit eigenvector u (P,): the parts add up to theta."""
+    pieces = torch.split(vector.double().square(), [info.size for info in problem.infos])
+    share = {info.name: float(piece.sum()) for info, piece in zip(problem.infos, pieces, strict=True)}
+    return sum_groups({name: value * part for name, part in share.items()}, groups)
+
+
+def _from_pyhessian(
+    problem: Problem, rtol: float, budget: float, top: int, seed: int, groups: Mapping[str, Sequence[str]]
+) -> Record:
+    # a product a vector measures the residuals, one the sampling error
+    products = max(1, (eigenvalue_steps(problem, budget) - top) // top)
     values, vectors = pyhessian_eigenvalues(problem, top=top, max_products=products, seed=seed)
     # what power iteration reports has no error; one product a vector measures it
     residuals = (HessianOperator(problem).matmat(vectors) - vectors * torch.from_numpy(values).to(vectors)).norm(dim=0)
@@ -195,7 +238,9 @@ def _from_pyhessian(problem: Problem, rtol: float, budget: float, top: int, seed
         value=float(values[first]),
         stderr=float(residuals[first]),
         sampling_stderr=_rayleigh_sampling_stderr(problem, vectors[:, first : first + 1]),
-        converged=bool(residuals[first] <= rtol * abs(values[first])),
+        # it finds the largest in magnitude: if all of those are negative, the largest algebraic one was not found
+        converged=bool(values[first] > 0 and residuals[first] <= rtol * abs(values[first])),
+        groups=_eigenvalue_groups(problem, float(values[first]), vectors[:, first], groups),
         details={
             "engine": "pyhessian",
             "eigenvalues": [float(values[i]) for i in order],
@@ -241,18 +286,18 @@ def spectral_density(
 
     Reference: Golub and Meurant 2010; Ghorbani, Krishnan and Xiao 2019; deflation as in Hutch++ (Meyer et al. 2021).
     """
-    spent = (spectrum.cost, spectrum.seconds) if spectrum is not None else (0.0, 0.0)
+    shared = spectrum is not None
     if spectrum is None:
-        half = DEFLATION_STEPS if budget >= 200 else max(1, int(budget / WEIGHTS["hessian_product"] / 3))
-        # the probes need their share of the budget
-        spectrum = compute_spectrum(problem, rtol=rtol, budget=budget / 2, top=1, seed=seed, steps=half)
+        steps = deflation_steps(problem, budget)
+        spectrum = compute_spectrum(problem, fewest=steps, most=steps, seed=seed, on_progress=on_progress)
+    spectrum = spectrum.first(deflation_steps(problem, budget))
     space = spectrum.space
     ritz = space.tridiagonal.ritz()
     kept = np.flatnonzero(ritz.residuals <= rtol * np.abs(ritz.values).max())
     known = ritz.values[kept].tolist()
     deflate = torch.linalg.qr(space.ritz_vectors(ritz.vectors[:, kept])).Q if len(kept) else None
     rest = problem.size - len(kept)
-    products = max(1, int((budget - spectrum.cost) / WEIGHTS["hessian_product"] + 1e-9))
+    products = max(1, _products(budget) - spectrum.steps)
     steps = min(_PROBE_STEPS, max(1, products // _FEWEST_PROBES))
     affordable = products // steps
     probes: list[Density] = []
@@ -278,8 +323,8 @@ def spectral_density(
         stderr=stderr,
         sampling_stderr=0.0 if len(problem) >= problem.population else math.nan,
         converged=bool(stderr <= rtol * abs(density.mean)),
-        cost=spent[0],
-        seconds=spent[1],
+        cost=spectrum.cost if shared else 0.0,
+        seconds=spectrum.seconds if shared else 0.0,
         details={
             "nodes": density.nodes.tolist(),
             "weights": density.weights.tolist(),

@@ -91,8 +91,9 @@ def load(
         size = _size(model_spec, images)
         total = len(images)
         indices = _choose(total, samples, seed)
-        pair = prepare(images, normalization, size=size, indices=indices, dtype=torch.float32)
+        pair = prepare(images, normalization, size=size, indices=indices, dtype=dtype or torch.float32)
         about |= {"data": spec.name, "split": split, "normalization": str(normalization)}
+        about |= {"subset": str(samples or len(indices)), "subset_seed": seed, "published_md5": images.verified}
         built = _build(
             model_spec, model, classes=len(images.classes), channels=images.channels, size=size or images.size
         )
@@ -100,7 +101,8 @@ def load(
     else:
         pair, indices, population = data, None, None
         about |= {"data": "given in Python", "split": "given"}
-        built = _build(model_spec, model)
+        recorded = {key: int(known[key]) for key in ("classes", "channels", "size") if key in known}
+        built = _build(model_spec, model, **recorded)
     load_tensors(built, checkpoint.tensors, path)
     # buffers may be infinite (attention masks); `Problem` looks at those that may not
     check_finite({name: p.detach() for name, p in built.named_parameters()}, path)
@@ -183,7 +185,7 @@ def _run_problem_file(file: Path, weights: Mapping[str, Tensor]) -> Problem:
         result = function(weights)
     except LandscapeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
@@ -191,7 +193,7 @@ def _run_problem_file(file: Path, weights: Mapping[str, Tensor]) -> Problem:
         ]
         line = f":{lines[-1].lineno}" if lines else ""
         raise ProblemError(
-            f"{file}{line} fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            f"{file}{line} fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
     finally:
         sys.path.remove(str(file.resolve().parent))

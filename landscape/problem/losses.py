@@ -60,6 +60,7 @@ def per_sample_loss(loss: LossLike, outputs: Any, targets: Any) -> PerSampleLoss
         ProblemError: the loss fails on the batch, sums instead of averaging, or is no mean over samples.
     """
     loss = _in_precision_of(loss, outputs)
+    _refuse_broadcasting(loss, outputs, targets)
     try:
         given = loss(outputs, _cast(targets, outputs))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -75,6 +76,16 @@ def per_sample_loss(loss: LossLike, outputs: Any, targets: Any) -> PerSampleLoss
     result = _known(loss) or _unknown(loss, given, n)
     _check(result, loss, given, outputs, targets)
     return replace(result, classes=_is_classification(outputs, targets))
+
+
+def _refuse_broadcasting(loss: LossLike, outputs: Any, targets: Any) -> None:
+    """(N, 1) outputs beside (N,) targets broadcast to (N, N): torch only warns, and the loss compares all with all."""
+    elementwise = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss, nn.BCELoss)
+    if isinstance(loss, elementwise) and _shape(outputs) != _shape(targets):
+        raise ProblemError(
+            f"{_name(loss)} compares value by value, but the outputs are {_shape(outputs)} and the targets "
+            f"{_shape(targets)}; give both the same shape."
+        )
 
 
 def _in_precision_of(loss: LossLike, outputs: Any) -> LossLike:

@@ -275,6 +275,15 @@ class Problem:
                 raise
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"the model fails on inputs {_shapes(batch.inputs)}: {first}") from error
+        for leaf in tree_leaves(outputs):
+            if not isinstance(leaf, Tensor) or leaf.ndim == 0:
+                continue
+            bad = (~torch.isfinite(leaf)).reshape(len(leaf), -1).any(1).nonzero()
+            if len(bad):
+                raise NonFiniteError(
+                    f"the network's outputs are NaN or infinite on sample {int(bad[0])}; look at that input and at the "
+                    "size of the weights, or use --dtype float64."
+                )
         if not _close(outputs, again):
             raise ModelError(
                 "two evaluations of the model on the same inputs differ; a measure needs a fixed function: "
@@ -357,6 +366,8 @@ def check_device(device: str | torch.device) -> torch.device:
     """
     try:
         wanted = torch.device(device)
+        if wanted.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("not a device that computes")
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
         there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]

@@ -18,7 +18,7 @@ import landscape
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
 from landscape.config.recipe import validate
 from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
-from landscape.measures import MEASURES, Spectrum, compute_spectrum, evaluate
+from landscape.measures import MEASURES, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps, evaluate
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.problem.load import load, load_problem_file
@@ -177,7 +177,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                     **settings.model_dump(),
                     "split": about["split"],
                     "measures": names,
-                    "samples": settings.samples or str(len(problem)),
+                    "samples": settings.samples or about.get("subset", str(len(problem))),
                 },
                 checkpoint=problem.about.get("checkpoint", {}),
                 total={
@@ -204,9 +204,10 @@ class _SharedSpectrum:
     """The one Krylov run of an analysis, made when the first measure asks for it."""
 
     def __init__(self, problem: Problem, settings: AnalysisSettings, names: Sequence[str]) -> None:
-        wanted = [s for name in names if (s := MEASURES[name].spectrum_steps) is not None]
+        wanted = {MEASURES[name].krylov for name in names}
         self._problem, self._settings = problem, settings
-        self._steps = max(wanted, default=0)
+        self._fewest = deflation_steps(problem, settings.budget) if "deflation" in wanted else 1
+        self._most = eigenvalue_steps(problem, settings.budget) if "eigenvalue" in wanted else self._fewest
         self._spectrum: Spectrum | None = None
 
     def get(self, on_progress: Callable[[str, float], None] | None) -> Spectrum:
@@ -214,11 +215,11 @@ class _SharedSpectrum:
             settings = self._settings
             self._spectrum = compute_spectrum(
                 self._problem,
-                rtol=settings.rtol,
-                budget=settings.budget,
+                fewest=self._fewest,
+                most=self._most,
                 top=settings.top,
+                rtol=settings.rtol,
                 seed=settings.seed,
-                steps=self._steps,
                 on_progress=on_progress,
             )
         return self._spectrum
@@ -228,7 +229,7 @@ def _one(
     problem: Problem, name: str, settings: AnalysisSettings, shared: _SharedSpectrum, on_event: OnEvent | None
 ) -> Record:
     measure = MEASURES[name]
-    if settings.engine not in measure.engines and measure.spectrum_steps is not None:
+    if settings.engine not in measure.engines and measure.krylov is not None:
         return Record.skip(f"--engine {settings.engine} does not compute it; use --engine landscape")
     known: tuple[str, float] = ("", settings.budget)
 
@@ -243,7 +244,7 @@ def _one(
     options: dict[str, Any] = {key: getattr(settings, key) for key in measure.options}
     try:
         with count_work(on_charge=report):
-            if measure.spectrum_steps is not None and settings.engine == "landscape":
+            if measure.krylov is not None and settings.engine == "landscape":
                 options["spectrum"] = shared.get(learn)
             return measure.function(problem, **options, on_progress=learn)
     except NotApplicableError as error:

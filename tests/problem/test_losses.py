@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[Callable[[Any, Any], Any], Tensor, str]] = {
     "three values": (lambda f, y: f[:3, 0], values(N, K), r"\(3,\)"),
     "a number": (lambda f, y: 1.0, values(N, K), "must return a tensor"),
     "wrong shapes": (nn.CrossEntropyLoss(), integers(N, 3), "fails on outputs"),
-    "integers for probabilities": (nn.BCEWithLogitsLoss(), integers(N), "fails on outputs"),
+    "integers for probabilities": (nn.BCEWithLogitsLoss(), integers(N), "give both the same shape"),
 }  # fmt: skip
 
 

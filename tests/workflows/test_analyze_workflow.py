@@ -240,3 +240,37 @@ def test_three_lines_in_a_notebook(problem: Problem) -> None:
     record = analysis.measures["margin"]
     assert (record.value, record.stderr, record.converged) == (record.details["median"], 0, True)
     assert landscape.margin(problem).value == record.value
+
+
+def test_an_unknown_callable_is_analyzed_like_the_loss_that_it_wraps() -> None:
+    torch.manual_seed(0)
+    model, x, y = torch.nn.Linear(6, 3), torch.randn(20, 6), torch.randint(0, 3, (20,))
+    measures = ["connectivity", "margin"]
+    wrapped = landscape.analyze(
+        landscape.Problem(model, lambda f, t: torch.nn.functional.cross_entropy(f, t), (x, y)), measures
+    )
+    known = landscape.analyze(landscape.Problem(model, torch.nn.CrossEntropyLoss(), (x, y)), measures)
+    assert wrapped.problem["accuracy"] == known.problem["accuracy"]
+    assert wrapped.measures["connectivity"].value == pytest.approx(known.measures["connectivity"].value)
+
+
+@pytest.mark.parametrize("scale", [math.nan, 1e38])
+def test_outputs_that_are_no_numbers_name_the_sample(scale: float) -> None:
+    model, x = torch.nn.Linear(6, 3), torch.ones(4, 6)
+    x[2] *= scale
+    with torch.no_grad():
+        model.weight.fill_(100.0)
+    with pytest.raises(NonFiniteError, match="sample 2"):
+        landscape.Problem(model, torch.nn.CrossEntropyLoss(), (x, torch.zeros(4, dtype=torch.long)))
+
+
+def test_no_measure_depends_on_what_else_is_measured() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4)).double()
+    data = (torch.randn(64, 12, dtype=torch.float64), torch.randint(0, 4, (64,)))
+    problem = landscape.Problem(model, torch.nn.CrossEntropyLoss(), data, population=100)
+    together = landscape.analyze(problem, ["top_eigenvalues", "spectral_density"]).measures
+    for name, record in together.items():
+        alone = landscape.analyze(problem, [name]).measures[name]
+        assert (alone.value, alone.cost) == pytest.approx((record.value, record.cost), rel=1e-12)
+        assert record.cost <= 200
