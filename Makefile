@@ -9,9 +9,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 RUNTIME := $(VENV)/.installed
 TESTING := $(VENV)/.installed-test
+BENCHING := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types imports reference unit docs clean
+.PHONY: help demo test test-slow lint types imports reference unit bench bench-full docs clean
 .DELETE_ON_ERROR:
 
 help: ## say what can be made
@@ -43,6 +44,12 @@ unit: $(TESTING)
 test-slow: $(TESTING) ## the full-scale checks
 	$(BIN)/python -m pytest -m slow
 
+bench: $(BENCHING) ## measure the work of each measure beside the peers, short: below 10 minutes on two idle cores
+	$(BIN)/python -m benchmarks.run
+
+bench-full: $(BENCHING) ## the same at the size of the bars of docs/performance.md: hours
+	$(BIN)/python -m benchmarks.run --full
+
 docs: $(TESTING) ## write docs/cli.md anew from the command line's own help
 	$(BIN)/python -m landscape_cli.reference docs/cli.md
 
@@ -59,6 +66,11 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing landscape into $(VENV) (a few minutes the first time)"
 	$(PIP) --editable .
 	@touch $@
+
+$(BENCHING): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing landscape and the peers it is measured beside into $(VENV)"
+	$(PIP) --editable '.[bench]'
+	@touch $(RUNTIME) $@
 
 $(TESTING): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing landscape and its test tools into $(VENV) (a few minutes the first time)"

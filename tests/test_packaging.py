@@ -70,7 +70,11 @@ def test_constraints_pin_all_that_is_needed() -> None:
 
 def test_constraints_meet_the_bounds_of_pyproject() -> None:
     project = PYPROJECT["project"]
-    for text in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+    for text in [
+        *project["dependencies"],
+        *project["optional-dependencies"]["test"],
+        *project["optional-dependencies"]["bench"],
+    ]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), text
 

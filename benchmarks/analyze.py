@@ -1,0 +1,80 @@
+"""The whole default analysis at rtol 0.05, beside PyHessian's trace() alone."""
+
+from __future__ import annotations
+
+import statistics
+
+import torch
+
+import landscape
+from benchmarks import peers
+from benchmarks.clock import Answer, Contender, race, whole
+from benchmarks.context import Context
+from benchmarks.outcome import Bar, Outcome, Row, row
+
+TITLE = "The whole default analysis"
+RTOL = 0.05
+
+
+def run(context: Context) -> Outcome:
+    """Every default measure, each with its cost."""
+    subject = context.subject.first(context.pick(32, 128, 2_048))
+    problem = subject.problem()
+    seen: list[landscape.Analysis] = []
+
+    def ours(seed: int) -> Answer:
+        analysis = landscape.analyze(problem, rtol=RTOL, seed=seed)
+        seen.append(analysis)
+        return Answer(counted=analysis.total["cost"])
+
+    def pyhessian(seed: int) -> Answer:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            engine = peers.pyhessian(subject)
+            values = engine.trace()
+        peers.release(engine)
+        stderr = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+        return Answer(statistics.mean(values), products=len(values), extra={"stderr": stderr})
+
+    races = race(
+        [
+            Contender(peers.OURS, f"all measures, rtol {RTOL:g}", ours, subject.gradient_pass),
+            Contender(peers.PYHESSIAN, "trace() alone, its default tolerance", pyhessian),
+        ],
+        whole(subject.gradient_pass),
+        context.pick(1, 1, 3),
+    )
+    rows = [row(one) for one in races]
+    outcome = Outcome(TITLE, subject.name, len(subject), rows=rows)
+    if seen and races[0].units:
+        unit = races[0].units[0].wall
+        outcome.rows += [
+            Row(
+                peers.OURS,
+                f"of it {name}",
+                repeats=1,
+                ratio=dict.fromkeys(("median", "min", "max"), record.seconds / unit),
+                counted=record.cost,
+                value=record.value,
+                note="" if record.converged else "budget reached",
+            )
+            for name, record in seen[0].measures.items()
+            if record.skipped is None
+        ]
+        outcome.remarks = [_trace_remark(seen[0], races[1].answers)]
+    outcome.bars = [
+        Bar.row("the whole default analysis: gradient-equivalents of time", rows[0], 150.0),
+        Bar("the whole default analysis: gradient-equivalents counted", "at most", 150.0, rows[0].counted),
+        Bar.quotient("the whole default analysis: PyHessian's trace() alone / ours", rows[1], rows[0], 1.0),
+    ]
+    return outcome
+
+
+def _trace_remark(analysis: landscape.Analysis, answers: list[Answer]) -> str:
+    mine = analysis.measures["hessian_trace"]
+    text = f"The trace in it: {mine.value:.4g} ± {mine.stderr:.2g}"
+    shown = [a for a in answers if a.value is not None and a.extra.get("stderr") is not None]
+    return text + "".join(
+        f"; PyHessian's, seed {seed}: {a.value:.4g} ± {a.extra['stderr']:.2g} after {a.products} probes"
+        for seed, a in enumerate(shown)
+    )

@@ -1,0 +1,73 @@
+"""Peak memory of one piece of work, in a process of its own: `python -m benchmarks.memory WORK MODEL IMAGES`.
+
+WORK is `step` (two steps of SGD with momentum) or `connectivity`. Prints {"idle", "peak"} in bytes: the largest
+resident size before the work began (imports, network and images) and at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import torch
+
+import landscape
+from benchmarks.subject import ROOT, LossFunction
+from landscape.measures import connectivity
+from landscape.models import build_model, parse_model
+
+
+def random_network(model: str, images: int) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
+    """A network with its initial weights, and normal noise as images: neither time nor memory ask what is in them."""
+    network = build_model(parse_model(model), classes=10, channels=3, size=32)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(images, 3, 32, 32, generator=generator)
+    return network, inputs, torch.randint(10, (images,), generator=generator)
+
+
+def peak(work: str, model: str, images: int) -> dict[str, int]:
+    """Run `work` in a fresh process on as many threads as here; its idle and peak size in bytes.
+
+    Raises:
+        RuntimeError: the process failed; the message is its last line.
+    """
+    command = [sys.executable, "-m", "benchmarks.memory", work, model, str(images), str(torch.get_num_threads())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+def training_step(network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+    """Two steps: the second holds the momentum of the first."""
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(2):
+        optimizer.zero_grad()
+        LossFunction()(network(x), y).backward()
+        optimizer.step()
+
+
+def _resident() -> int:
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else 1024 * size
+
+
+def main() -> None:
+    """The process of `peak`."""
+    work, model, images, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    network, x, y = random_network(model, int(images))
+    idle = _resident()
+    if work == "step":
+        training_step(network, x, y)
+    else:
+        connectivity(landscape.Problem(network.eval(), LossFunction(), (x, y)))
+    sys.stdout.write(json.dumps({"idle": idle, "peak": _resident()}))
+
+
+if __name__ == "__main__":
+    main()
