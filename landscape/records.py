@@ -3,10 +3,13 @@
 An analysis document has the schema name `landscape.analysis/1`:
 
     {"schema", "checkpoint": {...}, "problem": {...}, "settings": {...},
-     "measures": {NAME: {"value", "stderr", "sampling_stderr", "converged", "cost", "seconds", "groups", ...}},
-     "total": {"cost", "seconds"}, "provenance": {...}}
+     "measures": {NAME: {"value", "stderr", "sampling_stderr", "converged", "cost", "seconds", "peak_memory", "groups",
+                         ...}},
+     "total": {"cost", "seconds", "cached"}, "provenance": {...}}
 
-NaN and infinities are null in it: JSON has no other way to say them.
+NaN and infinities are null in it: JSON has no other way to say them. A measure that was known from an earlier analysis
+stands as it was measured then, with what it took then: whether it is new is no property of the measure. `total` is what
+this analysis took, and its `cached` names the measures that it did not compute.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ class Record:
         converged: whether the asked relative error was reached within the budget.
         cost: gradient-equivalents (see `landscape.work`).
         seconds: wall-clock seconds.
+        peak_memory: the most memory in use while it ran, in bytes (see `landscape.memory`); None where unknown.
         groups: value by substructure, empty where the measure has none.
         details: further named values of the measure (lists, numbers, tables); keys of their own in the JSON.
         skipped: the reason why the measure does not apply, else None.
@@ -49,6 +53,7 @@ class Record:
     converged: bool = True
     cost: float = 0.0
     seconds: float = 0.0
+    peak_memory: int | None = None
     groups: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     skipped: str | None = None
@@ -91,7 +96,7 @@ class Analysis:
     problem: Mapping[str, Any]
     settings: Mapping[str, Any]
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
-    total: Mapping[str, float] = field(default_factory=dict)
+    total: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,7 +22,9 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = {"value", "stderr", "sampling_stderr", "converged", "cost", "seconds", "groups", "skipped", "details"}
+FIELDS = {
+    "value", "stderr", "sampling_stderr", "converged", "cost", "seconds", "peak_memory", "groups", "skipped", "details",
+}  # fmt: skip
 records = st.builds(
     Record,
     value=numbers,
@@ -31,6 +33,7 @@ records = st.builds(
     converged=st.booleans(),
     cost=numbers,
     seconds=numbers,
+    peak_memory=st.none() | st.integers(min_value=0),
     groups=st.dictionaries(st.text(max_size=5), numbers, max_size=3),
     details=st.dictionaries(st.text(max_size=5).filter(lambda k: k not in FIELDS), plain, max_size=3),
 )
@@ -107,6 +110,7 @@ def test_the_document_has_the_promised_form() -> None:
         "converged": True,
         "cost": 0.0,
         "seconds": 0.0,
+        "peak_memory": None,
         "groups": {},
         "q1": 0.1,
     }

@@ -1,4 +1,4 @@
-"""What a measure cost: passes and seconds, put into its record."""
+"""What a measure cost: passes, seconds and memory, put into its record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import ParamSpec
 
 from landscape.errors import NonFiniteError
+from landscape.memory import watch_peak
 from landscape.problem import Problem
 from landscape.records import Record
 from landscape.work import count_work
@@ -25,26 +26,27 @@ def announce(on_progress: Progress | None, cost: float) -> None:
 
 
 def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Record]:
-    """Fill the cost and the seconds of the record that `measure` returns.
+    """Fill the cost, the seconds and the peak memory of the record that `measure` returns.
 
     The problem is the measure's first argument. What the measure put into its record itself (the share of a computation
-    that was handed in) is added.
+    that was handed in) is added to the cost and the seconds.
     """
 
     @functools.wraps(measure)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Record:
+        problem = args[0] if args else kwargs["problem"]
+        assert isinstance(problem, Problem)
         start = time.perf_counter()
-        with count_work() as work:
+        with count_work() as work, watch_peak(problem.device) as peak:
             record = measure(*args, **kwargs)
         if record.skipped is None and not math.isfinite(record.value):
             name = getattr(measure, "__name__", "the measure")
             raise NonFiniteError(f"{name} is NaN or infinite: the numbers overflow; try --dtype float64.")
-        problem = args[0] if args else kwargs["problem"]
-        assert isinstance(problem, Problem)
         return replace(
             record,
             cost=record.cost + work.gradient_equivalents(len(problem)),
             seconds=record.seconds + time.perf_counter() - start,
+            peak_memory=peak.bytes,
         )
 
     return run
