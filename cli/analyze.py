@@ -41,6 +41,7 @@ def analyze(
     dtype: options.Dtype = "float32",
     device: options.Device = "cpu",
     batch_size: options.BatchSize = None,
+    no_cache: options.NoCache = False,
     out: options.Out = None,
     json: options.Json = False,
     report: options.Report = None,
@@ -85,7 +86,7 @@ def analyze(
     from landscape.workflows.analyze import Source
 
     source = Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem)
-    outcome = _Outcome()
+    outcome = _Outcome(cache=not no_cache)
     for number, (path, document) in enumerate(zip(checkpoints, documents, strict=True), start=1):
         title = str(path) if len(checkpoints) == 1 else f"{path} ({number} of {len(checkpoints)})"
         analysis = _measure(path, title, settings, run, source, outcome, quiet=quiet)
@@ -108,8 +109,10 @@ def analyze(
 
 @dataclass
 class _Outcome:
-    """What came of the checkpoints so far."""
+    """What came of the checkpoints so far, whether they may come from the cache, and the notes that were told."""
 
+    cache: bool = True
+    told: set[str] = field(default_factory=set)
     finished: list[Analysis] = field(default_factory=list)
     failures: list[tuple[Path, LandscapeError]] = field(default_factory=list)
     interrupted: bool = False
@@ -130,8 +133,10 @@ def _measure(
     from landscape_cli.progress import watch_analysis
 
     try:
-        with watch_analysis(title, quiet=quiet) as on_event:
-            analysis = analyze_checkpoint(path, settings=settings, run=run, source=source, on_event=on_event)
+        with watch_analysis(title, quiet=quiet, told=outcome.told) as on_event:
+            analysis = analyze_checkpoint(
+                path, settings=settings, run=run, source=source, on_event=on_event, cache=outcome.cache
+            )
     except Interrupted as stop:
         outcome.interrupted = True
         return stop.partial if stop.partial.measures else None

@@ -21,6 +21,7 @@ import landscape
 from landscape.errors import LandscapeError
 from landscape_cli import console
 from landscape_cli.analyze import analyze
+from landscape_cli.cache import cache
 from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.train import train
@@ -75,6 +76,7 @@ def _before_the_command(
 app.command("train")(train)
 app.command("analyze")(analyze)
 app.command("demo")(demo)
+app.command("cache")(cache)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -154,6 +154,15 @@ BatchSize = Annotated[
         show_default=False,
     ),
 ]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache",
+        metavar="",
+        help="Compute everything anew and keep nothing, instead of taking what an earlier run found.",
+        rich_help_panel=HOW,
+    ),
+]
 
 Out = Annotated[
     Path | None,

@@ -20,15 +20,21 @@ from rich.text import Text
 
 from landscape.records import Record
 from landscape.report.numbers import format_short, format_value
-from landscape.workflows.analyze import Event, MeasureFinished, MeasureProgress, MeasureStarted
+from landscape.workflows.analyze import Event, MeasureFinished, MeasureProgress, MeasureStarted, NotKept
 from landscape_cli import console
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def watch_analysis(title: str, *, quiet: bool) -> Iterator[Callable[[Event], None] | None]:
-    """Give the callback that shows the events of one analysis, and clear the live bars when it ends."""
+def watch_analysis(
+    title: str, *, quiet: bool, told: set[str] | None = None
+) -> Iterator[Callable[[Event], None] | None]:
+    """Give the callback that shows the events of one analysis, and clear the live bars when it ends.
+
+    Notes that are in `told` are not told again; those that are told go into it.
+    """
+    told = set() if told is None else told
     if quiet:
         yield None
     elif console.messages().is_terminal:
@@ -43,9 +49,9 @@ def watch_analysis(title: str, *, quiet: bool) -> Iterator[Callable[[Event], Non
             transient=True,
         ) as progress:
             progress.console.print(title, markup=False, highlight=False, style="bold")
-            yield _Bars(progress)
+            yield _Bars(progress, told)
     else:
-        yield _Lines(title)
+        yield _Lines(title, told)
 
 
 class _TimeLeft(ProgressColumn):
@@ -64,8 +70,9 @@ class _TimeLeft(ProgressColumn):
 class _Bars:
     """A bar a measure, filled by the share that is done of what it is expected to cost."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, told: set[str]) -> None:
         self._progress = progress
+        self._told = told
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
@@ -75,15 +82,20 @@ class _Bars:
                 self._tasks[name] = self._progress.add_task(label, total=None, message="")
             case MeasureProgress(name=name, done=done, expected=expected, message=message):
                 self._progress.update(self._tasks[name], completed=min(done, expected), total=expected, message=message)
-            case MeasureFinished(name=name, record=record):  # the bar has a column for the seconds
-                self._progress.update(self._tasks[name], completed=1, total=1, message=_result(record))
+            case MeasureFinished(name=name, record=record, cached=cached):  # the bar has a column for the seconds
+                message = f"{_result(record)}, cached" if cached else _result(record)
+                self._progress.update(self._tasks[name], completed=1, total=1, message=message)
+            case NotKept(reason=reason) if reason not in self._told:
+                self._told.add(reason)
+                self._progress.console.print(f"note: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines:
     """A line when a measure starts and ends, and every few seconds while it runs."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, told: set[str]) -> None:
         console.say(title)
+        self._told = told
         self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -94,9 +106,13 @@ class _Lines:
                 if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
                     share = f"{format_short(done)} of {format_short(expected)} gradient passes"
                     self._say(f"      {name}: {message} ({share})" if message else f"      {name}: {share}")
-            case MeasureFinished(name=name, record=record):
-                took = "" if record.skipped is not None else f", {format_short(record.seconds)} s"
+            case MeasureFinished(name=name, record=record, cached=cached):
+                seconds = ", cached" if cached else f", {format_short(record.seconds)} s"
+                took = "" if record.skipped is not None else seconds
                 self._say(f"      {name}: {_result(record)}{took}")
+            case NotKept(reason=reason) if reason not in self._told:
+                self._told.add(reason)
+                self._say(f"  note: {reason}")
 
     def _say(self, text: str) -> None:
         console.say(text)

@@ -49,6 +49,7 @@ def _counted(count: object, noun: str) -> str:
 
 def _measures(analysis: Analysis) -> Table:
     table = _table("measure", ["value", "standard error", "sampling error", "converged", "cost", "seconds"])
+    cached = analysis.total.get("cached", ())
     for name, record in analysis.measures.items():
         if record.skipped is not None:
             table.add_row(name, "skipped", style="dim")
@@ -60,7 +61,7 @@ def _measures(analysis: Analysis) -> Table:
             _error(record.sampling_stderr),
             Text("yes") if record.converged else Text("no", style="bold yellow"),
             format_short(record.cost),
-            format_short(record.seconds),
+            "cached" if name in cached else format_short(record.seconds),
         )
     return table
 

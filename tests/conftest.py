@@ -1,13 +1,33 @@
-"""The real files in ../shared, for tests marked `shared`; skipped where they are not."""
+"""A cache of its own for every test; the real files in ../shared, for tests marked `shared`."""
 
 from __future__ import annotations
 
+import itertools
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where fixtures that serve several tests keep what they measure; the folders of the tests are below it."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANDSCAPE_CACHE", str(folder / "fixtures"))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def cache(_no_cache_of_the_user: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder of this test and of the processes that it starts: empty, so that nothing comes from another."""
+    folder = _no_cache_of_the_user / str(next(_numbers))
+    monkeypatch.setenv("LANDSCAPE_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

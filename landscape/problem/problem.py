@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.parameters import ParameterInfo, describe
 from landscape.problem.losses import LossLike, PerSampleLoss, per_sample_loss
-from landscape.problem.samples import read_samples
+from landscape.problem.samples import Samples, read_samples
 from landscape.work import charge
 
 BLOCK = 32  # probe k of block b depends on (seed, k, b): the blocks are part of a measure's definition
@@ -122,6 +122,11 @@ class Problem:
         """The parameters theta by name, detached, on the problem's device and in its dtype; shared where possible."""
         wanted = {info.name for info in self.infos}
         return {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name in wanted}
+
+    @property
+    def samples(self) -> Samples:
+        """The inputs and targets as they were given, on their own device and in their own dtype."""
+        return self._samples
 
     @property
     def size(self) -> int:

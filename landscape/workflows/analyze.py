@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from landscape.config.analysis import AnalysisRun, AnalysisSettings
 from landscape.config.recipe import validate
 from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
 from landscape.measures import MEASURES, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps, evaluate
+from landscape.memory import watch_peak
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.problem.load import load, load_problem_file
 from landscape.records import Analysis, Record
 from landscape.work import Work, count_work
+from landscape.workflows.known import Known
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,21 @@ class MeasureProgress:
 
 @dataclass(frozen=True)
 class MeasureFinished:
-    """A measure ended with this record."""
+    """A measure ended with this record; `cached` if an earlier analysis found it."""
 
     name: str
     record: Record
+    cached: bool = False
 
 
-Event = MeasureStarted | MeasureProgress | MeasureFinished
+@dataclass(frozen=True)
+class NotKept:
+    """The results of this analysis are not kept for another one, and why."""
+
+    reason: str
+
+
+Event = MeasureStarted | MeasureProgress | MeasureFinished | NotKept
 OnEvent = Callable[[Event], None]
 
 
@@ -83,8 +93,9 @@ def analyze_checkpoint(
     run: AnalysisRun | None = None,
     source: Source | None = None,
     on_event: OnEvent | None = None,
+    cache: bool | Path = True,
 ) -> Analysis:
-    """Load a checkpoint and measure it.
+    """Load a checkpoint and measure it; `cache` as in `analyze`.
 
     Raises:
         LandscapeError: what is wrong with the file, the data or the options.
@@ -113,7 +124,7 @@ def analyze_checkpoint(
                 device=run.device,
                 **common,
             )
-    return _measure(problem, settings, on_event)
+    return _measure(problem, settings, on_event, cache)
 
 
 def analyze(
@@ -121,6 +132,7 @@ def analyze(
     measures: Sequence[str] = (),
     *,
     on_event: OnEvent | None = None,
+    cache: bool | Path = False,
     **settings: Any,
 ) -> Analysis:
     """Measure a problem.
@@ -129,6 +141,8 @@ def analyze(
         problem: the problem; its samples, dtype and BatchNorm mode are as it was made.
         measures: names; the default ones if empty.
         on_event: hears of the progress.
+        cache: whether to take what an earlier analysis found and to keep what this one finds, in the user's cache
+            folder (True) or in that folder (a path). A measure's result is kept as soon as it is there.
         settings: `rtol`, `budget`, `top`, `connectivity_batch`, `seed`, `by`, `engine` of
             `landscape.config.analysis.AnalysisSettings`.
 
@@ -150,7 +164,7 @@ def analyze(
         "dtype": str(problem.dtype).removeprefix("torch."),
         **settings,
     }
-    return _measure(problem, validate(AnalysisSettings, values), on_event)
+    return _measure(problem, validate(AnalysisSettings, values), on_event, cache)
 
 
 def _chosen(names: Sequence[str]) -> list[str]:
@@ -160,13 +174,20 @@ def _chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(MEASURES)
 
 
-def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | None) -> Analysis:
+def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | None, cache: bool | Path) -> Analysis:
     names = _chosen(settings.measures)
     group_parameters(problem.infos, settings.by)  # a wrong pattern is told before anything long
     start = time.perf_counter()
     records: dict[str, Record] = {}
+    tell: OnEvent = on_event or (lambda _: None)
+    options = {name: _options(name, settings) for name in names if _computes(settings.engine, name)}
     with count_work() as total, memory_errors(problem.batch_size):
-        evaluation = evaluate(problem)
+        known = Known(problem, cache, lambda reason: tell(NotKept(reason)))
+        evaluation = known.evaluation()
+        if evaluation is None:
+            evaluation = evaluate(problem)
+            known.keep_evaluation(evaluation)
+        found = known.records(options)
         about = _describe(problem, evaluation.loss, evaluation.accuracy, evaluation.classes)
 
         def finish() -> Analysis:
@@ -183,18 +204,21 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                 total={
                     "cost": total.gradient_equivalents(len(problem)),
                     "seconds": time.perf_counter() - start,
+                    "cached": [name for name in records if name in found],
                 },
                 provenance=_provenance(),
             )
 
-        shared = _SharedSpectrum(problem, settings, names)
+        shared = _SharedSpectrum(problem, settings, [name for name in names if name not in found])
         try:
             for index, name in enumerate(names):
-                if on_event is not None:
-                    on_event(MeasureStarted(name, index, len(names)))
-                records[name] = _one(problem, name, settings, shared, on_event)
-                if on_event is not None:
-                    on_event(MeasureFinished(name, records[name]))
+                tell(MeasureStarted(name, index, len(names)))
+                if name in found:
+                    records[name] = found[name]
+                else:
+                    records[name] = _one(problem, name, settings, shared, on_event)
+                    known.keep(name, options.get(name, {}), records[name])
+                tell(MeasureFinished(name, records[name], cached=name in found))
         except KeyboardInterrupt as error:
             raise Interrupted(finish()) from error
         return finish()
@@ -229,7 +253,7 @@ def _one(
     problem: Problem, name: str, settings: AnalysisSettings, shared: _SharedSpectrum, on_event: OnEvent | None
 ) -> Record:
     measure = MEASURES[name]
-    if settings.engine not in measure.engines and measure.krylov is not None:
+    if not _computes(settings.engine, name):
         return Record.skip(f"--engine {settings.engine} does not compute it; use --engine landscape")
     known: tuple[str, float] = ("", settings.budget)
 
@@ -241,14 +265,26 @@ def _one(
         nonlocal known
         known = (message, expected)
 
-    options: dict[str, Any] = {key: getattr(settings, key) for key in measure.options}
+    options = _options(name, settings)
     try:
-        with count_work(on_charge=report):
+        # around the shared Krylov run too: it is part of the measure that makes it
+        with count_work(on_charge=report), watch_peak(problem.device) as peak:
             if measure.krylov is not None and settings.engine == "landscape":
                 options["spectrum"] = shared.get(learn)
-            return measure.function(problem, **options, on_progress=learn)
+            record = measure.function(problem, **options, on_progress=learn)
     except NotApplicableError as error:
         return Record.skip(str(error))
+    return replace(record, peak_memory=peak.bytes)
+
+
+def _computes(engine: str, name: str) -> bool:
+    measure = MEASURES[name]
+    return engine in measure.engines or measure.krylov is None
+
+
+def _options(name: str, settings: AnalysisSettings) -> dict[str, Any]:
+    """The settings that a measure takes."""
+    return {key: getattr(settings, key) for key in MEASURES[name].options}
 
 
 def _describe(problem: Problem, loss: float, accuracy: float, classes: int | None) -> dict[str, Any]:
@@ -320,6 +356,7 @@ __all__ = [
     "MeasureFinished",
     "MeasureProgress",
     "MeasureStarted",
+    "NotKept",
     "Source",
     "analyze",
     "analyze_checkpoint",

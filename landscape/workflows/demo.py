@@ -72,12 +72,14 @@ def train_demo(where: Path, on_event: OnTraining = ignore) -> Trained:
 def measure_demo(trained: Trained, on_event: OnAnalysis | None = None) -> Measured:
     """Measure the trained network by `SETTINGS`, write the document and the report.
 
+    Nothing is taken from a cache: the demonstration shows the measuring.
+
     Raises:
         WriteError: the document or the report cannot be written.
         Interrupted: Ctrl-C; the trained network is kept.
     """
     analysis = analyze_checkpoint(
-        trained.checkpoint, settings=SETTINGS, run=AnalysisRun(), source=Source(), on_event=on_event
+        trained.checkpoint, settings=SETTINGS, run=AnalysisRun(), source=Source(), on_event=on_event, cache=False
     )
     document = trained.result.folder / "analysis.json"
     analysis.write(document)
