@@ -38,6 +38,7 @@ def analyze(
     budget: options.Budget = 200.0,
     seed: options.Seed = 0,
     engine: options.Engine = "landscape",
+    hvp: options.Hvp = "exact",
     dtype: options.Dtype = "float32",
     device: options.Device = "cpu",
     batch_size: options.BatchSize = None,
@@ -78,6 +79,7 @@ def analyze(
             "seed": seed,
             "by": by,
             "engine": engine,
+            "hvp": hvp,
         },
     )
     run = validate(AnalysisRun, {"batch_size": batch_size, "device": device})

@@ -141,6 +141,15 @@ Engine = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Hvp = Annotated[
+    str,
+    typer.Option(
+        metavar="exact|forward|finite-difference",
+        help="How Hessian-vector products are made: two reverse passes; forward over reverse, which holds no second "
+        "graph; or differences of gradients, which need float64 and no second derivative of any layer.",
+        rich_help_panel=HOW,
+    ),
+]
 Dtype = Annotated[
     str, typer.Option(metavar="float32|float64", help="Precision of the computation.", rich_help_panel=HOW)
 ]

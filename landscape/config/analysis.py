@@ -29,6 +29,7 @@ class AnalysisSettings(BaseModel):
     seed: int = Field(0, ge=0)
     by: str = "role"
     engine: Literal["landscape", "pyhessian"] = "landscape"
+    hvp: Literal["exact", "forward", "finite-difference"] = "exact"
 
     @field_validator("samples")
     @classmethod

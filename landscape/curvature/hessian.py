@@ -1,39 +1,50 @@
-"""Exact Hessian-vector products.
+"""The Hessian of a problem's loss: an operator on all samples, and forms of single blocks of samples.
 
-    H = grad^2 L(theta) = sum over batches of the batch's share;   H V by reverse over reverse
+    H = grad^2 L(theta) = sum over batches of the batch's share
 
-One graph of the gradient is built a batch and serves all vectors (Pearlmutter 1994). Blocks of samples have Hessians
-of their own, H_b, for probes that differ by block.
+Blocks of samples have Hessians of their own, H_b, for probes that differ by block.
 
 Legend: P parameters, k vectors, T parameter tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.autograd.graph import saved_tensors_hooks
 
+from landscape.curvature.products import Linearisation, Part, Way, hessian_products
 from landscape.errors import NonFiniteError
+from landscape.memory import available_memory
 from landscape.parameters import flatten
 from landscape.problem import Batch, Problem
 from landscape.work import charge
+
+_SHARE_OF_MEMORY = 0.25  # of what is free, for graphs that are kept from one product to the next
 
 
 class HessianOperator:
     """The Hessian of a problem's loss as a symmetric operator (P, P); see `landscape.linalg.operator`.
 
+    A product needs the graph of the gradient; to build it costs half of what a product costs. Where the problem's
+    batch size is not limited by its user, the graphs of as many batches as a quarter of the free memory holds are kept
+    from one product to the next.
+
     Args:
         problem: the problem; its parameters are read once, now.
-        on_pass: called with the number of samples after each batch.
+        way: of the products, see `landscape.curvature.products`.
     """
 
-    def __init__(self, problem: Problem, on_pass: Callable[[int], None] | None = None) -> None:
+    def __init__(self, problem: Problem, *, way: Way = "exact") -> None:
         self._problem = problem
+        self._way = way
         self._theta = problem.parameters
-        self._on_pass = on_pass
+        self._kept: dict[int, Linearisation] = {}
+        free = available_memory(problem.device) if problem.batch_is_free and way == "exact" else None
+        self._allowance = _SHARE_OF_MEMORY * (free or 0)
         self.size = problem.size
         self.dtype = problem.dtype
         self.device = problem.device
@@ -48,62 +59,78 @@ class HessianOperator:
         """
         result = torch.zeros_like(V)
         for batch in self._problem.batches():
-            product = hessian_products(self._problem, self._theta, batch, V)
+            product = self._products(batch, V)
             if not torch.isfinite(product).all():
                 raise NonFiniteError(
                     f"a Hessian-vector product is NaN or infinite on samples {batch.start} to {batch.stop - 1}; "
                     "try --dtype float64."
                 )
             result += product
-            if self._on_pass is not None:
-                self._on_pass(len(batch) * V.shape[1])
         return result
 
+    def _products(self, batch: Batch, V: Tensor) -> Tensor:
+        if self._way != "exact":
+            return hessian_products(self._problem, self._theta, batch, V, way=self._way)
+        if batch.start in self._kept:
+            return self._kept[batch.start].products(V, keep=True)
+        linearisation, size = self._linearise(batch)
+        keep = size <= self._allowance
+        if keep:
+            self._kept[batch.start] = linearisation
+            self._allowance -= size
+        return linearisation.products(V, keep=keep)
 
-def hessian_products(problem: Problem, theta: Mapping[str, Tensor], batch: Batch, V: Tensor) -> Tensor:
-    """The products (P, k) of the Hessian of a batch's share of L with V (P, k)."""
-    leaves = {name: tensor.detach().requires_grad_() for name, tensor in theta.items()}
-    sizes = [tensor.numel() for tensor in leaves.values()]
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no double backward
-        gradient = gradient_graph(problem, leaves, batch)
-        columns = []
-        for j in range(V.shape[1]):
-            pieces = torch.split(V[:, j], sizes)
-            parts = [(g, v.view_as(g)) for g, v in zip(gradient, pieces, strict=True) if g.requires_grad]
-            columns.append(_differentiate(parts, leaves, retain=j + 1 < V.shape[1]))
-            charge("hessian_product", len(batch))
-    return torch.stack(columns, dim=1).detach()
-
-
-def _differentiate(parts: list[tuple[Tensor, Tensor]], leaves: Mapping[str, Tensor], *, retain: bool) -> Tensor:
-    """grad of sum_i g_i . v_i as a vector (P,); zero where the share is linear in theta and `parts` is empty."""
-    if not parts:
-        return flatten({name: torch.zeros_like(t) for name, t in leaves.items()})
-    gradients, vectors = zip(*parts, strict=True)
-    product = torch.autograd.grad(gradients, list(leaves.values()), vectors, retain_graph=retain, allow_unused=True)
-    return flatten(
-        {n: torch.zeros_like(t) if h is None else h for (n, t), h in zip(leaves.items(), product, strict=True)}
-    )
-
-
-def gradient_graph(problem: Problem, leaves: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
-    """The gradient of a batch's share of L as a list of tensors that can be differentiated again."""
-    share = problem.objective(leaves, batch)
-    gradient = torch.autograd.grad(share, list(leaves.values()), create_graph=True, allow_unused=True)
-    return [torch.zeros_like(t) if g is None else g for g, t in zip(gradient, leaves.values(), strict=True)]
+    def _linearise(self, batch: Batch) -> tuple[Linearisation, float]:
+        """The graph of a batch and its bytes."""
+        if not self._allowance:
+            return Linearisation(self._problem, self._theta, batch), math.inf
+        saved = _SavedBytes()
+        try:
+            with saved:
+                return Linearisation(self._problem, self._theta, batch), saved.total
+        except RuntimeError as error:
+            if "saved tensor hooks" not in str(error):
+                raise
+            # a loss that is vectorised by torch.func cannot be looked at: its graphs are not kept
+            self._allowance = 0.0
+            return Linearisation(self._problem, self._theta, batch), math.inf
 
 
-def block_forms(problem: Problem, theta: Mapping[str, Tensor], start: int, stop: int, V: Tensor) -> Tensor:
-    """The forms v_j' H_b v_j of one block's share of L, cut by tensor: (T, k), float64 on the CPU.
+class _SavedBytes(saved_tensors_hooks):
+    """Counts the bytes of the tensors that autograd saves inside the block, each storage once."""
+
+    def __init__(self) -> None:
+        self._storages: dict[int, int] = {}
+        self.total = 0
+        super().__init__(self._note, lambda tensor: tensor)
+
+    def _note(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._storages:
+            self._storages[storage.data_ptr()] = storage.nbytes()
+            self.total += storage.nbytes()
+        return tensor
+
+
+def block_forms(
+    problem: Problem,
+    theta: Mapping[str, Tensor],
+    start: int,
+    stop: int,
+    V: Tensor,
+    *,
+    part: Part = "hessian",
+    way: Way = "exact",
+) -> Tensor:
+    """The forms v_j' H_b v_j of one block's share of L (or of its residual part), cut by tensor: (T, k), float64, CPU.
 
     Entry (s, j) is sum_{i in tensor s} v_ij (H_b v_j)_i; the sum over s is the form. The block's samples may be
-    computed in several
-    batches: the result is their sum.
+    computed in several batches: the result is their sum.
     """
     form = torch.zeros(len(theta), V.shape[1], dtype=torch.float64)
     sizes = [tensor.numel() for tensor in theta.values()]
     for batch in problem.batches(start, stop):
-        product = V * hessian_products(problem, theta, batch, V)
+        product = V * hessian_products(problem, theta, batch, V, part=part, way=way)
         pieces = torch.split(product, sizes)
         form += torch.stack([piece.sum(0, dtype=torch.float64) for piece in pieces]).cpu()
     if not torch.isfinite(form).all():

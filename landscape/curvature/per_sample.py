@@ -12,8 +12,10 @@ Legend: N samples.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,10 +26,12 @@ from torch.utils._pytree import tree_map
 
 from landscape.curvature.layer_rules import RULES, working_size
 from landscape.errors import NotApplicableError
-from landscape.problem import Batch, Problem
+from landscape.problem import Batch, Problem, Theta
 from landscape.work import charge
 
 Consumer = Callable[[str, slice, Tensor], None]
+NumberedConsumer = Callable[[int, str, slice, Tensor], None]
+Value = Callable[[Theta, Batch], Tensor]  # one value a sample, (N,)
 _SCALARS_AT_ONCE = 2**24
 
 
@@ -64,20 +68,66 @@ class PerSampleGradients:
         step and a few million scalars.
         """
         if self._ruled:
-            self._by_rules(batch, consume)
-        if self._others and self._vectorised:
-            self._by_vmap(batch, self._others, consume)
-        elif self._others:
-            self._one_by_one(batch, self._others, consume)
+            self._by_rules(
+                batch,
+                lambda outputs: [self._problem.losses_of(outputs, batch)],
+                lambda _, name, rows, G: consume(name, rows, G),
+            )
+        self._without_rules(batch, self._problem.losses, consume)
 
-    def _by_rules(self, batch: Batch, consume: Consumer) -> set[str]:
-        """Run the rules; returns the parameters that a call of another form made unusable."""
+    @property
+    def batched(self) -> bool:
+        """Whether no parameter takes a backward pass a sample."""
+        return not self._others or self._vectorised
+
+    def pull(self, batch: Batch, choose: Callable[[Tensor], Sequence[Tensor]], consume: NumberedConsumer) -> None:
+        """Hand the products J_n' c_n of the parameter Jacobian with chosen cotangents to `consume`.
+
+        Args:
+            batch: the samples.
+            choose: the outputs (N, ...), detached -> r cotangents of their shape.
+            consume: called as consume(j, name, rows, G): G (n, size) are the products of cotangent j and the samples
+                `rows` for the flattened parameter; each j, sample and parameter comes exactly once.
+
+        Cost: a forward pass, and a backward pass a cotangent whose weight gradients are formed sample by sample.
+        """
+        problem = self._problem
+        cotangents: list[Tensor] = []
+
+        def values(outputs: Tensor) -> list[Tensor]:
+            cotangents.extend(choose(outputs.detach()))
+            return [_dot(outputs, c) for c in cotangents]
+
+        if self._ruled:
+            self._by_rules(batch, values, consume)
+        else:
+            with torch.no_grad():
+                values(problem.outputs(self._theta, batch.inputs))
+            charge("forward", len(batch))
+        for j, c in enumerate(cotangents if self._others else ()):
+            # the cotangents go along as the targets, so that they are cut as the samples are
+            self._without_rules(
+                replace(batch, targets=c),
+                lambda theta, some: _dot(problem.outputs(theta, some.inputs), some.targets),
+                partial(consume, j),
+            )
+
+    def _without_rules(self, batch: Batch, value: Value, consume: Consumer) -> None:
+        """The gradients of the parameters that have no rule."""
+        if self._others and self._vectorised:
+            self._by_vmap(batch, value, consume)
+        elif self._others:
+            self._one_by_one(batch, value, consume)
+
+    def _by_rules(self, batch: Batch, values: Callable[[Any], Sequence[Tensor]], consume: NumberedConsumer) -> set[str]:
+        """Run the rules on each of `values` (N,); returns the parameters that a call of another form made unusable."""
         # a zero is added to each layer's output: it takes the place of the weights as what is differentiated by, so
         # that autograd passes every layer but never forms the batch's own weight gradients
         tap = torch.zeros((), dtype=self._problem.dtype, device=self._problem.device, requires_grad=True)
         calls: dict[str, int] = defaultdict(int)
         sums: dict[str, Tensor] = {}
         unusable: set[str] = set()
+        number = 0
         names = {
             (id(module), leaf): name
             for name, owners in self._owners.items()
@@ -105,7 +155,7 @@ class PerSampleGradients:
                 found = RULES[type(module)](module, a[rows], s[rows])
                 for leaf, name in mine.items():
                     if calls[name] == 1:
-                        consume(name, rows, found[leaf])
+                        consume(number, name, rows, found[leaf])
                     else:
                         sums.setdefault(name, s.new_zeros(len(batch), found[leaf].shape[1]))[rows] += found[leaf]
 
@@ -114,44 +164,48 @@ class PerSampleGradients:
             modules = {id(m): m for name in self._ruled for m, _ in self._owners[name]}
             for module in modules.values():
                 stack.callback(module.register_forward_hook(note).remove)
-            losses = self._problem.losses(self._theta, batch)
-            if losses.requires_grad:
-                torch.autograd.grad(losses.sum(), tap)
-        charge("gradient", len(batch))
-        for name, total in sums.items():
-            consume(name, slice(0, len(batch)), total)
-        for name in self._ruled - unusable:
-            if not calls[name]:
-                consume(name, slice(0, len(batch)), self._theta[name].new_zeros(len(batch), self._theta[name].numel()))
+            wanted = values(self._problem.outputs(self._theta, batch.inputs))
+            charge("forward", len(batch))
+            for number, value in enumerate(wanted):
+                sums.clear()
+                if value.requires_grad:
+                    torch.autograd.grad(value.sum(), tap, retain_graph=number + 1 < len(wanted))
+                charge("backward", len(batch))
+                for name, total in sums.items():
+                    consume(number, name, slice(0, len(batch)), total)
+                for name in self._ruled - unusable:
+                    if not calls[name]:
+                        zeros = self._theta[name].new_zeros(len(batch), self._theta[name].numel())
+                        consume(number, name, slice(0, len(batch)), zeros)
         return unusable
 
-    def _by_vmap(self, batch: Batch, names: list[str], consume: Consumer) -> None:
-        fixed = {name: t for name, t in self._theta.items() if name not in names}
-        moving = {name: self._theta[name] for name in names}
+    def _by_vmap(self, batch: Batch, value: Value, consume: Consumer) -> None:
+        fixed = {name: t for name, t in self._theta.items() if name not in self._others}
+        moving = {name: self._theta[name] for name in self._others}
 
-        def value(part: dict[str, Tensor], inputs: Any, targets: Any) -> Tensor:
+        def single(part: dict[str, Tensor], inputs: Any, targets: Any) -> Tensor:
             lifted = tree_map(lambda t: t[None], (inputs, targets))
-            one = Batch(0, 1, lifted[0], lifted[1], batch.weights[:1])
-            return self._problem.losses({**fixed, **part}, one)[0]
+            return value({**fixed, **part}, Batch(0, 1, lifted[0], lifted[1], batch.weights[:1]))[0]
 
         step = max(1, _SCALARS_AT_ONCE // sum(t.numel() for t in moving.values()))
         with sdpa_kernel(SDPBackend.MATH):
             for low in range(0, len(batch), step):
                 rows = slice(low, min(low + step, len(batch)))
                 inputs, targets = tree_map(lambda t, rows=rows: t[rows], (batch.inputs, batch.targets))
-                found = vmap(grad(value), in_dims=(None, 0, 0))(moving, inputs, targets)
+                found = vmap(grad(single), in_dims=(None, 0, 0))(moving, inputs, targets)
                 for name, G in found.items():
                     consume(name, rows, G.reshape(G.shape[0], -1))
         charge("gradient", len(batch))
 
-    def _one_by_one(self, batch: Batch, names: list[str], consume: Consumer) -> None:
-        leaves = {name: t.detach().requires_grad_(name in names) for name, t in self._theta.items()}
-        wanted = [leaves[name] for name in names]
-        for n, one in enumerate(self._problem.batches(batch.start, batch.stop, size=1)):
+    def _one_by_one(self, batch: Batch, value: Value, consume: Consumer) -> None:
+        leaves = {name: t.detach().requires_grad_(name in self._others) for name, t in self._theta.items()}
+        wanted = [leaves[name] for name in self._others]
+        for n in range(len(batch)):
+            inputs, targets = tree_map(lambda t, n=n: t[n : n + 1], (batch.inputs, batch.targets))
+            one = Batch(batch.start + n, batch.start + n + 1, inputs, targets, batch.weights[n : n + 1])
             with sdpa_kernel(SDPBackend.MATH):
-                loss = self._problem.losses(leaves, one)[0]
-                grads = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-            for name, g in zip(names, grads, strict=True):
+                grads = torch.autograd.grad(value(leaves, one)[0], wanted, allow_unused=True, materialize_grads=True)
+            for name, g in zip(self._others, grads, strict=True):
                 consume(name, slice(n, n + 1), g.reshape(1, -1))
         charge("gradient", len(batch))
 
@@ -160,7 +214,7 @@ class PerSampleGradients:
         if not self._others:
             return True
         try:
-            self._by_vmap(self._few(), self._others, lambda name, rows, G: None)
+            self._by_vmap(self._few(), self._problem.losses, lambda name, rows, G: None)
         except (RuntimeError, ValueError, TypeError):
             return False
         return True
@@ -176,10 +230,10 @@ class PerSampleGradients:
         count = len(batch)
         found = {name: torch.zeros(count, t.numel()).to(t) for name, t in self._theta.items()}
 
-        def keep(name: str, rows: slice, G: Tensor) -> None:
+        def keep(_: int, name: str, rows: slice, G: Tensor) -> None:
             found[name][rows] = G
 
-        unusable = self._by_rules(batch, keep) if self._ruled else set()
+        unusable = self._by_rules(batch, lambda f: [problem.losses_of(f, batch)], keep) if self._ruled else set()
         leaves = {name: t.detach().requires_grad_() for name, t in self._theta.items()}
         losses = problem.losses(leaves, batch)
         agree = self._ruled - unusable
@@ -194,6 +248,10 @@ class PerSampleGradients:
                 if not error <= tolerance * truth.norm() + torch.finfo(problem.dtype).tiny:
                     agree.discard(name)
         return agree
+
+
+def _dot(outputs: Tensor, cotangents: Tensor) -> Tensor:
+    return (outputs * cotangents).reshape(len(outputs), -1).sum(1)
 
 
 def _owners(model: nn.Module, names: set[str]) -> dict[str, list[tuple[nn.Module, str]]]:

@@ -70,17 +70,22 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         m.about.name: m
         for m in (
-            Measure(hessian_trace, ("rtol", "budget", "seed", "by", "engine"), CATALOG["hessian_trace"], engines=_BOTH),
+            Measure(
+                hessian_trace,
+                ("rtol", "budget", "seed", "by", "engine", "hvp"),
+                CATALOG["hessian_trace"],
+                engines=_BOTH,
+            ),
             Measure(
                 top_eigenvalues,
-                ("rtol", "budget", "top", "seed", "by", "engine"),
+                ("rtol", "budget", "top", "seed", "by", "engine", "hvp"),
                 CATALOG["top_eigenvalues"],
                 krylov="eigenvalue",
                 engines=_BOTH,
             ),
             Measure(
                 spectral_density,
-                ("rtol", "budget", "seed"),
+                ("rtol", "budget", "seed", "hvp"),
                 CATALOG["spectral_density"],
                 krylov="deflation",
             ),

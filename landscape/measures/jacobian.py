@@ -113,7 +113,7 @@ def _by_probes(
             _block_probes(problem, b, low, high, range(values_Bk.shape[1], wanted), seed) for b, low, high in blocks
         ]
         values_Bk = np.concatenate([values_Bk, np.stack(more)], axis=1)
-        estimate = block_estimate(values_Bk, omega, sampled_share=len(problem) / problem.population)
+        estimate = block_estimate([values_Bk], omega, sampled_share=len(problem) / problem.population)
         converged = estimate.stderr <= rtol * abs(estimate.value)
         if converged or wanted >= affordable:
             break

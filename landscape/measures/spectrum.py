@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.hessian import HessianOperator, block_forms
+from landscape.curvature.products import Way
 from landscape.curvature.pyhessian import pyhessian_eigenvalues
 from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos, lanczos_together
 from landscape.linalg.means import sampling_stderr
@@ -26,8 +27,8 @@ from landscape.problem import Problem
 from landscape.records import Record
 from landscape.work import WEIGHTS
 
-_DEFLATION_STEPS = 24  # Lanczos steps whose converged Ritz pairs are taken out of the density's probes
-_PROBE_STEPS = 12
+_DEFLATION_STEPS = 16  # Lanczos steps whose converged Ritz pairs are taken out of the density's probes
+_PROBE_STEPS = 6  # four probes of 6 nodes each resolve what is left once the outliers are out; the mean needs one
 _FEWEST_PROBES = 4
 _CURVE_POINTS = 400
 _CURVE_WIDTH = 0.01  # of the spectrum's range, Ghorbani et al. 2019 use about this
@@ -72,7 +73,7 @@ def eigenvalue_steps(problem: Problem, budget: float) -> int:
 
 
 def deflation_steps(problem: Problem, budget: float) -> int:
-    """The Krylov steps that `spectral_density` deflates by: all P where the budget allows, else 24 or a third of it."""
+    """The Krylov steps that `spectral_density` deflates by: all P where the budget allows, else 16 or a third of it."""
     if problem.size <= _products(budget):
         return problem.size
     return max(1, min(_DEFLATION_STEPS, _products(budget) // 3))
@@ -90,6 +91,7 @@ def compute_spectrum(
     top: int = 3,
     rtol: float = 0.05,
     seed: int = 0,
+    hvp: Way = "exact",
     on_progress: Progress | None = None,
 ) -> Spectrum:
     """Run Lanczos with full reorthogonalisation until the largest eigenvalue is certain to `rtol`.
@@ -113,7 +115,7 @@ def compute_spectrum(
         return gaussian(problem.size, seed, *keys, dtype=problem.dtype, device=problem.device)
 
     space = lanczos(
-        HessianOperator(problem),
+        HessianOperator(problem, way=hvp),
         random(_KRYLOV),
         max(most, fewest),
         stop=enough,
@@ -138,6 +140,7 @@ def top_eigenvalues(
     budget: float = 200.0,
     top: int = 3,
     seed: int = 0,
+    hvp: Way = "exact",
     by: str = "role",
     engine: str = "landscape",
     spectrum: Spectrum | None = None,
@@ -154,6 +157,7 @@ def top_eigenvalues(
         budget: gradient-equivalents at most.
         top: how many of the largest to report; `rtol` and `converged` concern the first alone.
         seed: of the start vector.
+        hvp: how products are made (see `landscape.curvature.products`).
         by: how parameters are grouped.
         engine: `landscape`, or `pyhessian` for that package's power iteration on the same problem.
         spectrum: a Krylov run to use instead of a new one.
@@ -176,7 +180,7 @@ def top_eigenvalues(
     shared = spectrum is not None
     if spectrum is None:
         spectrum = compute_spectrum(
-            problem, fewest=1, most=most, top=top, rtol=rtol, seed=seed, on_progress=on_progress
+            problem, fewest=1, most=most, top=top, rtol=rtol, seed=seed, hvp=hvp, on_progress=on_progress
         )
     steps = range(1, min(most, spectrum.steps) + 1)
     certain = next(
@@ -256,13 +260,14 @@ def spectral_density(
     rtol: float = 0.05,
     budget: float = 200.0,
     seed: int = 0,
+    hvp: Way = "exact",
     spectrum: Spectrum | None = None,
     on_progress: Progress | None = None,
 ) -> Record:
     """The density of the Hessian's eigenvalues, phi(t) = (1/P) sum_i delta(t - lambda_i).
 
     The Ritz pairs of the Krylov run whose residual is at most rtol max|theta| are taken out; stochastic Lanczos
-    quadrature with n Gaussian vectors, 12 steps each (fewer where the budget is small), sees the rest:
+    quadrature with n Gaussian vectors, 6 steps each (fewer where the budget is small), sees the rest:
 
         phi = (1/P) sum_{i <= d} delta(t - theta_i) + ((P - d)/P) (1/n) sum_j sum_i w_ji delta(t - theta_ji)
 
@@ -274,6 +279,7 @@ def spectral_density(
         rtol: relative standard error of the mean to reach; four probes at least.
         budget: gradient-equivalents at most, those of `spectrum` included.
         seed: of the probes.
+        hvp: how products are made (see `landscape.curvature.products`).
         spectrum: a Krylov run to use instead of a new one.
         on_progress: hears the running estimate.
 
@@ -289,7 +295,7 @@ def spectral_density(
     shared = spectrum is not None
     if spectrum is None:
         steps = deflation_steps(problem, budget)
-        spectrum = compute_spectrum(problem, fewest=steps, most=steps, seed=seed, on_progress=on_progress)
+        spectrum = compute_spectrum(problem, fewest=steps, most=steps, seed=seed, hvp=hvp, on_progress=on_progress)
     spectrum = spectrum.first(deflation_steps(problem, budget))
     space = spectrum.space
     ritz = space.tridiagonal.ritz()
@@ -302,7 +308,7 @@ def spectral_density(
     affordable = products // steps
     probes: list[Density] = []
     stderr = 0.0 if rest == 0 else math.nan
-    operator = HessianOperator(problem)
+    operator = HessianOperator(problem, way=hvp)
     wanted = min(affordable, _FEWEST_PROBES) if rest else 0
     while len(probes) < wanted:
         if on_progress is not None:

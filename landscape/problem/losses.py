@@ -25,6 +25,19 @@ LossLike = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
+class CurvatureFactor:
+    """A factor S_n of the Hessian of l_n in the outputs, S_n S_n' = d^2 l_n / df^2 (positive semidefinite).
+
+    Attributes:
+        times: (outputs, targets, e) -> S_n e_n for every sample; e and the result have the outputs' shape (N, K, ...).
+        transposed: the same with S_n'.
+    """
+
+    times: Callable[[Tensor, Any, Tensor], Tensor]
+    transposed: Callable[[Tensor, Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class PerSampleLoss:
     """A loss as per-sample values and weights.
 
@@ -35,6 +48,7 @@ class PerSampleLoss:
         fisher_form: (outputs, u) -> the form u_n' F_f u_n (N,), with F_f the Fisher information of the model's own
             label distribution with respect to the outputs and u of the outputs' shape, averaged over a sample's labels;
             None where the loss defines no label distribution. It takes the targets too, to know ignored labels.
+        factor: of the Hessian in the outputs, None where none is known.
         ignored: the label that does not count, if the loss has one.
         classes: whether the outputs are one row of logits a sample, (N, K), with integer labels (N,).
     """
@@ -43,6 +57,7 @@ class PerSampleLoss:
     values: Callable[[Any, Any], Tensor]
     weights: Callable[[Any], Tensor]
     fisher_form: Callable[[Any, Any, Tensor], Tensor] | None = None
+    factor: CurvatureFactor | None = None
     classes: bool = False
     ignored: int | None = None
 
@@ -113,13 +128,32 @@ def _known(loss: LossLike) -> PerSampleLoss | None:
         assert isinstance(loss, nn.NLLLoss)
         return _nll(loss)
     if kind is nn.MSELoss:
-        return PerSampleLoss("mean squared error", _unreduced(nn.MSELoss(reduction="none")), _ones, _squared_error_form)
+        return PerSampleLoss(
+            "mean squared error",
+            _unreduced(nn.MSELoss(reduction="none")),
+            _ones,
+            _squared_error_form,
+            _diagonal(lambda outputs, targets: torch.full_like(outputs, 2.0)),
+        )
     if kind is nn.BCEWithLogitsLoss:
         assert isinstance(loss, nn.BCEWithLogitsLoss)
         elementwise = copy.copy(loss)
         elementwise.reduction = "none"
         plain = loss.weight is None and loss.pos_weight is None
-        return PerSampleLoss("binary cross-entropy", _unreduced(elementwise), _ones, _bernoulli_form if plain else None)
+
+        def curvature(outputs: Tensor, targets: Tensor) -> Tensor:
+            p = outputs.sigmoid()
+            positive = 1.0 if elementwise.pos_weight is None else elementwise.pos_weight.to(outputs)
+            weight = 1.0 if elementwise.weight is None else elementwise.weight.to(outputs)
+            return weight * (positive * targets + 1 - targets) * p * (1 - p)
+
+        return PerSampleLoss(
+            "binary cross-entropy",
+            _unreduced(elementwise),
+            _ones,
+            _bernoulli_form if plain else None,
+            _diagonal(curvature),
+        )
     if isinstance(loss, nn.modules.loss._Loss) and kind in (nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss):
         elementwise_loss = copy.copy(loss)
         elementwise_loss.reduction = "none"
@@ -161,7 +195,31 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> PerSampleLoss:
     def weights(targets: Tensor) -> Tensor:
         return label_weights(targets).reshape(targets.shape[0], -1).sum(1)
 
-    return PerSampleLoss("cross-entropy", values, weights, fisher_form, ignored=loss.ignore_index)
+    def scale(outputs: Tensor, targets: Tensor) -> Tensor:
+        """The square root of each label's weight in the mean of its sample, (N, 1, ...)."""
+        weight = label_weights(targets).to(outputs)
+        total = weight.reshape(len(weight), -1).sum(1)
+        share = weight / torch.where(total > 0, total, 1.0).view(-1, *[1] * (weight.ndim - 1))
+        if targets.is_floating_point():
+            per_class = targets.to(outputs)
+            if loss.weight is not None:
+                per_class = per_class * loss.weight.to(outputs).view(-1, *[1] * (outputs.ndim - 2))
+            share = share * ((1 - loss.label_smoothing) * per_class.sum(1) + loss.label_smoothing)
+        return share.sqrt().unsqueeze(1)
+
+    def times(outputs: Tensor, targets: Tensor, e: Tensor) -> Tensor:
+        p = outputs.softmax(1)
+        root = p.sqrt()
+        return scale(outputs, targets) * (root * e - p * (root * e).sum(1, keepdim=True))
+
+    def transposed(outputs: Tensor, targets: Tensor, c: Tensor) -> Tensor:
+        p = outputs.softmax(1)
+        return scale(outputs, targets) * p.sqrt() * (c - (p * c).sum(1, keepdim=True))
+
+    # a label's Hessian is diag(p) - p p' whatever the label, unless smoothing mixes classes of different weights
+    mixed = loss.weight is not None and loss.label_smoothing > 0
+    factor = None if mixed else CurvatureFactor(times, transposed)
+    return PerSampleLoss("cross-entropy", values, weights, fisher_form, factor, ignored=loss.ignore_index)
 
 
 def _nll(loss: nn.NLLLoss) -> PerSampleLoss:
@@ -200,6 +258,16 @@ def _unreduced(elementwise: nn.Module) -> Callable[[Any, Any], Tensor]:
 def _squared_error_form(outputs: Tensor, targets: Tensor, u: Tensor) -> Tensor:
     # l = |f - y|^2/T is the negative log-likelihood of a Gaussian of variance T/2, whose Fisher information is (2/T) I
     return 2 * u.reshape(u.shape[0], -1).square().mean(1)
+
+
+def _diagonal(curvature: Callable[[Tensor, Tensor], Tensor]) -> CurvatureFactor:
+    """The factor for a mean over the outputs of losses of one output each, whose second derivatives are given."""
+
+    def times(outputs: Tensor, targets: Tensor, e: Tensor) -> Tensor:
+        size = outputs[0].numel()
+        return (curvature(outputs, targets.to(outputs)) / size).sqrt() * e
+
+    return CurvatureFactor(times, times)
 
 
 def _bernoulli_form(outputs: Tensor, targets: Tensor, u: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -21,7 +20,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.parameters import ParameterInfo, describe
-from landscape.problem.losses import LossLike, PerSampleLoss, per_sample_loss
+from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
+from landscape.problem.running import differentiable_kernels, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
 from landscape.work import charge
 
@@ -61,7 +61,8 @@ class Problem:
         dtype: floating type of all computation; the model's own by default.
         device: where to compute; the model's own by default.
         bn: `eval` uses BatchNorm's running statistics; `train` those of each consecutive group of 128 samples.
-        batch_size: samples a pass; decides memory and speed, never a value.
+        batch_size: samples a pass, which bounds the memory; decides no value. By default 128, fewer where a pass would
+            take more than a fraction of the free memory.
         population: the size of the split that the data are a draw from; N if they are all of it.
         about: plain values that describe the problem in an analysis document.
 
@@ -98,6 +99,7 @@ class Problem:
         self.device = check_device(device if device is not None else first.device)
         self._samples = read_samples(data)
         self.block_size = BN_GROUP if bn == "train" else BLOCK
+        self.batch_is_free = batch_size is None
         self.batch_size = DEFAULT_BATCH if batch_size is None else batch_size
         if self.batch_size < 1:
             raise OptionError(f"batch_size must be at least 1, got {batch_size}.")
@@ -154,6 +156,11 @@ class Problem:
         return self._per_sample.fisher_form
 
     @property
+    def factor(self) -> CurvatureFactor | None:
+        """A factor of the loss's Hessian in the outputs; None where none is known."""
+        return self._per_sample.factor
+
+    @property
     def weights(self) -> Tensor:
         """The weights w_n (N,), float64 on the CPU."""
         return self._weights
@@ -180,7 +187,7 @@ class Problem:
             dtype=dtype or self.dtype,
             device=device if device is not None else self.device,
             bn=bn or self.bn,
-            batch_size=batch_size or self.batch_size,
+            batch_size=batch_size or (None if self.batch_is_free else self.batch_size),
             population=self.population,
             about={**self.about, **(about or {})},
         )
@@ -319,48 +326,6 @@ class Problem:
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> Iterator[None]:
-    """Put `model` into eval mode (BatchNorm into train mode with bn="train") and put every flag back after."""
-    flags = [(module, module.training) for module in model.modules()]
-    # functional_call leaves its tensors in the lists that a recurrent layer keeps of its weights
-    lists = [
-        (module, list(module._flat_weights), list(module._flat_weight_refs))
-        for module, _ in flags
-        if isinstance(module, nn.RNNBase)
-    ]
-    try:
-        model.eval()
-        if bn == "train":
-            for module, _ in flags:
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.training = True
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-        for recurrent, weights, references in lists:
-            recurrent._flat_weights, recurrent._flat_weight_refs = weights, references
-
-
-@contextmanager
-def differentiable_kernels(model: nn.Module) -> Iterator[None]:
-    """Keep `model` off the fused kernels that have no forward mode or no second derivative.
-
-    These are the inference path of transformer layers, and the recurrent layers of cuDNN and oneDNN.
-    """
-    fused = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
-        torch.backends.mha.set_fastpath_enabled(False)
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            # not torch.backends.mkldnn.flags(): it sets the precision of products as well
-            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
-            torch._C._set_mkldnn_enabled(False)
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        yield
 
 
 def check_device(device: str | torch.device) -> torch.device:

@@ -143,7 +143,7 @@ def analyze(
         on_event: hears of the progress.
         cache: whether to take what an earlier analysis found and to keep what this one finds, in the user's cache
             folder (True) or in that folder (a path). A measure's result is kept as soon as it is there.
-        settings: `rtol`, `budget`, `top`, `connectivity_batch`, `seed`, `by`, `engine` of
+        settings: `rtol`, `budget`, `top`, `connectivity_batch`, `seed`, `by`, `engine`, `hvp` of
             `landscape.config.analysis.AnalysisSettings`.
 
     Returns:
@@ -244,6 +244,7 @@ class _SharedSpectrum:
                 top=settings.top,
                 rtol=settings.rtol,
                 seed=settings.seed,
+                hvp=settings.hvp,
                 on_progress=on_progress,
             )
         return self._spectrum

@@ -13,14 +13,14 @@ from landscape.linalg.trace import block_estimate
 
 def test_a_ragged_last_block_counts_by_its_weight() -> None:
     """The trap: blocks averaged equally. Eight samples of value 1 and two of value 11 have mean 3, not 6."""
-    estimate = block_estimate(np.array([[1.0, 1.0], [11.0, 11.0]]), np.array([0.8, 0.2]), sampled_share=1)
+    estimate = block_estimate([np.array([[1.0, 1.0], [11.0, 11.0]])], np.array([0.8, 0.2]), sampled_share=1)
     assert estimate.value == pytest.approx(3)
     assert estimate.stderr == 0
 
 
 def test_the_errors_by_hand() -> None:
     samples, omega = np.array([[1.0, 3.0], [6.0, 10.0]]), np.array([0.5, 0.5])
-    estimate = block_estimate(samples, omega, sampled_share=0.25)
+    estimate = block_estimate([samples], omega, sampled_share=0.25)
     assert estimate.value == pytest.approx(5)
     probes = 0.25 * (2 + 8) / 2  # omega^2 s^2 / k with s^2 = 2 and 8
     assert estimate.stderr == pytest.approx(math.sqrt(probes))
@@ -29,14 +29,14 @@ def test_the_errors_by_hand() -> None:
 
 
 def test_what_is_undefined_is_nan_and_what_is_known_is_zero() -> None:
-    one_probe = block_estimate(np.array([[1.0], [2.0]]), np.array([0.5, 0.5]), sampled_share=0.5)
+    one_probe = block_estimate([np.array([[1.0], [2.0]])], np.array([0.5, 0.5]), sampled_share=0.5)
     assert math.isnan(one_probe.stderr)
     assert one_probe.sampling_stderr > 0
-    one_block = block_estimate(np.array([[1.0, 2.0]]), np.array([1.0]), sampled_share=0.5)
+    one_block = block_estimate([np.array([[1.0, 2.0]])], np.array([1.0]), sampled_share=0.5)
     assert math.isnan(one_block.sampling_stderr)
-    assert block_estimate(np.array([[1.0, 2.0]]), np.array([1.0]), sampled_share=1).sampling_stderr == 0
+    assert block_estimate([np.array([[1.0, 2.0]])], np.array([1.0]), sampled_share=1).sampling_stderr == 0
     # probes that vary more than the blocks: 0 would say that nothing is uncertain
-    noisy = block_estimate(np.array([[-9.0, 9.0], [-8.0, 8.0]]), np.array([0.5, 0.5]), sampled_share=0.5)
+    noisy = block_estimate([np.array([[-9.0, 9.0], [-8.0, 8.0]])], np.array([0.5, 0.5]), sampled_share=0.5)
     assert math.isnan(noisy.sampling_stderr)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import oracles
@@ -15,9 +16,14 @@ from torch import nn
 
 import landscape
 from landscape import Problem, Record
+from landscape.errors import OptionError
 from landscape.linalg.probes import rademacher
 
 SEEDS = 200
+
+
+def hutchinson(problem: Problem, **settings: Any) -> Record:
+    return landscape.hessian_trace(problem, estimator="hutchinson", **settings)
 
 
 def softmax_regression(n: int, seed: int = 0) -> tuple[Problem, np.ndarray]:
@@ -50,7 +56,7 @@ def check_scores(z: np.ndarray, degrees: float) -> None:
 def test_the_standard_error_covers_what_it_claims(n: int) -> None:
     """One block, then three with a ragged last one; the probes of a block are at least 16/blocks + 1."""
     problem, traces = softmax_regression(n)
-    records = [landscape.hessian_trace(problem, rtol=0.99, seed=seed) for seed in range(SEEDS)]
+    records = [hutchinson(problem, rtol=0.99, seed=seed) for seed in range(SEEDS)]
     assert {record.details["blocks"] for record in records} == {math.ceil(n / 32)}
     z = np.array([(r.value - traces.mean()) / r.stderr for r in records])
     check_scores(z, degrees=16 if n == 20 else 6)  # blocks of unequal weight: fewer effective degrees than 18
@@ -62,7 +68,7 @@ def test_stopping_on_the_standard_error_keeps_it_honest() -> None:
     The rule looks a few times, so the scores may spread by some more than the fixed design: 20% are allowed.
     """
     problem, traces = softmax_regression(40)
-    records = [landscape.hessian_trace(problem, rtol=0.1, seed=seed, budget=2000) for seed in range(SEEDS)]
+    records = [hutchinson(problem, rtol=0.1, seed=seed, budget=2000) for seed in range(SEEDS)]
     assert all(r.converged and r.stderr <= 0.1 * r.value for r in records)
     assert len({r.details["probes"] for r in records}) > 5  # the rule did decide
     z = np.array([(r.value - traces.mean()) / r.stderr for r in records])
@@ -82,7 +88,7 @@ def test_the_sampling_error_covers_draws_of_subsets() -> None:
     errors, claims, totals = [], [], []
     for seed in range(SEEDS):
         chosen = np.sort(rng.choice(960, 192, replace=False))
-        record = landscape.hessian_trace(problem.choose(torch.from_numpy(chosen)), rtol=0.99, seed=seed)
+        record = hutchinson(problem.choose(torch.from_numpy(chosen)), rtol=0.99, seed=seed)
         errors.append(traces[chosen].mean() - traces.mean())
         # undefined where the probes' noise hides the blocks' difference: a square of 0, as an unbiased mean needs
         claims.append(0.0 if math.isnan(record.sampling_stderr) else record.sampling_stderr)
@@ -95,24 +101,85 @@ def test_the_sampling_error_covers_draws_of_subsets() -> None:
 
 def test_no_sampling_error_where_all_samples_are_used_and_none_known_from_one_block() -> None:
     problem, _ = softmax_regression(64)
-    assert landscape.hessian_trace(problem, rtol=0.99).sampling_stderr == 0
-    assert math.isnan(landscape.hessian_trace(problem.choose(torch.arange(20)), rtol=0.99).sampling_stderr)
+    assert hutchinson(problem, rtol=0.99).sampling_stderr == 0
+    assert math.isnan(hutchinson(problem.choose(torch.arange(20)), rtol=0.99).sampling_stderr)
 
 
-@pytest.mark.parametrize("name", ["linear_regression", "batch_norm", "weighted_and_ignored", "sequences", "frozen"])
-def test_trace_and_its_groups_against_dense_diagonal_blocks(name: str) -> None:
-    """Within 4.5 standard errors, with at least 40 degrees of freedom in each."""
+@pytest.mark.parametrize("estimator", ["hutchinson", "gauss-newton"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("linear_regression", "batch_norm", "weighted_and_ignored", "sequences", "frozen"),
+        *("own_parameter", "binary_labels", "label_smoothing", "class_probabilities", "attention"),
+    ],
+)
+def test_trace_and_its_groups_against_dense_diagonal_blocks(name: str, estimator: str) -> None:
+    """Within 4.5 standard errors, with at least 40 degrees of freedom in each.
+
+    Error budget where nothing is sampled: sums of some hundred float64 terms.
+    """
     small = case(name)
     f, H = small.function, oracles.hessian(small.function)
-    problem = small.problem()
-    record = landscape.hessian_trace(problem, rtol=1e-6, budget=2.4 * 40, by="tensor")
-    assert not record.converged
-    assert record.value == pytest.approx(np.trace(H), abs=4.5 * record.stderr)
+    problem = small.problem(batch_size=10)
+    record = landscape.hessian_trace(problem, rtol=1e-9, budget=2.4 * 80, by="tensor", estimator=estimator)
+    assert record.details["estimator"] == estimator
+    rounding = 1e-12 * np.abs(np.diag(H)).sum()
+    assert record.value == pytest.approx(np.trace(H), abs=4.5 * record.stderr + rounding)
     for tensor, value in record.groups.items():
         columns = f.columns([tensor])
         error = record.details["groups_stderr"][tensor]
-        assert value == pytest.approx(np.trace(H[np.ix_(columns, columns)]), abs=4.5 * error + 1e-12), tensor
+        assert value == pytest.approx(np.trace(H[np.ix_(columns, columns)]), abs=4.5 * error + rounding), tensor
     assert record.details["tensors"] == pytest.approx(record.groups)
+    for part, dense in (("gauss_newton", oracles.gauss_newton(f)), ("residual", H - oracles.gauss_newton(f))):
+        if estimator == "gauss-newton":
+            found = record.details["parts"][part]
+            assert found["value"] == pytest.approx(np.trace(dense), abs=4.5 * found["stderr"] + rounding), part
+
+
+def test_the_standard_error_of_the_parts_covers_what_it_claims() -> None:
+    """A network with a residual and more outputs than are summed exactly, two blocks, each part with probes of its own.
+
+    Error budget: as above; the degrees of freedom lie between 16 and 32, so that the scores' variance is 1.07 to 1.14.
+    """
+    rng = np.random.default_rng(0)
+    x, labels = torch.from_numpy(rng.normal(size=(40, 4))), torch.from_numpy(rng.integers(0, 6, 40))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 6)).double()
+    problem = Problem(model, nn.CrossEntropyLoss(), (x, labels))
+    truth = np.trace(oracles.hessian(Function(model, problem.loss, x, labels, np.ones(40))))
+    records = [landscape.hessian_trace(problem, rtol=0.99, seed=seed) for seed in range(SEEDS)]
+    assert {r.details["estimator"] for r in records} == {"gauss-newton"}
+    assert all(part["stderr"] > 0 for r in records for part in r.details["parts"].values())
+    check_scores(np.array([(r.value - truth) / r.stderr for r in records]), degrees=20)
+
+
+def test_more_probes_go_where_they_lower_the_error_at_the_least_cost() -> None:
+    """A linear network has no residual: only the Gauss-Newton part is given more than the first probes."""
+    rng = np.random.default_rng(0)
+    x, labels = torch.from_numpy(rng.normal(size=(640, 4))), torch.from_numpy(rng.integers(0, 8, 640))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Linear(4, 8).double()
+    record = landscape.hessian_trace(Problem(model, nn.CrossEntropyLoss(), (x, labels)), rtol=1e-3, budget=150)
+    # a forward pass and the first term a sweep at least, two probes of the residual, the rest of the part that is left
+    assert record.converged
+    assert record.details["probes"] > 8
+    assert record.cost < 1 + 2 * 2.4 + (record.details["probes"] + 5) * 2 / 3
+    assert record.details["parts"]["residual"] == {
+        "value": pytest.approx(0, abs=1e-12),
+        "stderr": pytest.approx(0, abs=1e-12),
+    }
+
+
+def test_an_unknown_estimator_and_one_that_does_not_apply_are_refused() -> None:
+    problem = case("recurrent").problem()
+    with pytest.raises(OptionError, match="hutchinson"):
+        landscape.hessian_trace(problem, estimator="exact")  # type: ignore[arg-type]
+    unknown = Problem(problem.model, lambda f, y: f.square().mean(-1), problem.data)
+    with pytest.raises(OptionError, match="does not apply"):
+        landscape.hessian_trace(unknown, estimator="gauss-newton")
+    assert landscape.hessian_trace(unknown, budget=5).details["estimator"] == "hutchinson"
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -134,7 +201,7 @@ def test_a_diagonal_hessian_is_exact_at_once() -> None:
             return self.theta + x
 
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 5)))
-    record = landscape.hessian_trace(Problem(Offset(), nn.MSELoss(), (x, torch.zeros_like(x))))
+    record = hutchinson(Problem(Offset(), nn.MSELoss(), (x, torch.zeros_like(x))))
     assert record.value == pytest.approx(2, rel=1e-14)  # 5 parameters, each 2/5
     assert record.stderr == pytest.approx(0, abs=1e-15)
     assert record.converged
@@ -147,8 +214,8 @@ def test_a_negative_trace_is_as_hard_as_a_positive_one(sign: int) -> None:
     flipped = Problem(
         problem.model, lambda f, y: sign * nn.functional.cross_entropy(f, y, reduction="none"), problem.data
     )
-    record = landscape.hessian_trace(flipped, seed=1)
-    expected = landscape.hessian_trace(problem, seed=1)
+    record = hutchinson(flipped, seed=1)
+    expected = hutchinson(problem, seed=1)
     assert record.value == pytest.approx(sign * expected.value, rel=1e-12)
     assert record.details["probes"] == expected.details["probes"]
     assert record.converged
@@ -158,7 +225,7 @@ def test_the_budget_ends_it_unconverged_with_value_and_error() -> None:
     problem, _ = softmax_regression(77)
 
     def run(budget: float) -> Record:
-        return landscape.hessian_trace(problem, rtol=1e-9, budget=budget)
+        return hutchinson(problem, rtol=1e-9, budget=budget)
 
     record = run(24)
     assert record.details["probes"] == 10
@@ -174,10 +241,10 @@ def test_the_budget_ends_it_unconverged_with_value_and_error() -> None:
 def test_a_probe_depends_on_seed_number_and_block_alone() -> None:
     """The first block's probe is the same whether a second block follows or not."""
     problem, _ = softmax_regression(64)
-    one = landscape.hessian_trace(problem, rtol=1e-9, budget=2.4, seed=5)
-    assert one.value != landscape.hessian_trace(problem, rtol=1e-9, budget=2.4, seed=6).value
+    one = hutchinson(problem, rtol=1e-9, budget=2.4, seed=5)
+    assert one.value != hutchinson(problem, rtol=1e-9, budget=2.4, seed=6).value
     part = problem.choose(torch.arange(32))
-    assert landscape.hessian_trace(part, rtol=1e-9, budget=2.4, seed=5).value == pytest.approx(
+    assert hutchinson(part, rtol=1e-9, budget=2.4, seed=5).value == pytest.approx(
         2 * one.value - _second_block(problem), rel=1e-12
     )
 

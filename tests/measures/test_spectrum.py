@@ -152,7 +152,7 @@ def test_the_density_mean_is_the_trace_within_its_error() -> None:
     scores = []
     for seed in range(30):
         record = landscape.spectral_density(
-            problem, rtol=1e-3, seed=seed, budget=spectrum.cost + 2.4 * 12 * 10, spectrum=spectrum
+            problem, rtol=1e-3, seed=seed, budget=spectrum.cost + 2.4 * 6 * 10, spectrum=spectrum
         )
         assert record.details["probes"] == 10
         assert 0 < record.details["deflated"] < problem.size
