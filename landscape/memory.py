@@ -1,4 +1,4 @@
-"""What memory was used at most, and what is free: on a GPU the tensors', on the CPU the process's.
+"""What memory was used at most, what is free, and what a graph holds: on a GPU the tensors', on the CPU the process's.
 
 On a GPU the peak is that of torch's own tensors. On the CPU it is the resident size of the whole process, with the
 interpreter, the libraries and the data: nobody counts torch's tensors alone there. Linux can reset that peak; where it
@@ -8,13 +8,15 @@ cannot be reset (macOS, some containers) it is the process's peak since its star
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 if sys.platform != "win32":
     import resource
@@ -138,3 +140,27 @@ def _left(limit: Path, usage: Path, statistics: Path, cached: str) -> int | None
             used -= int(fields.get(cached, 0))
         return most - used
     return None
+
+
+class SavedBytes(saved_tensors_hooks):
+    """Counts, in `total`, the bytes of the tensors that autograd saves inside the block, each storage once.
+
+    Those of `known` tensors, such as the parameters, do not count.
+    """
+
+    def __init__(self, known: Iterable[Tensor] = ()) -> None:
+        self.total = 0
+        self._storages = {tensor.untyped_storage().data_ptr() for tensor in known}
+        super().__init__(self._note, lambda tensor: tensor)
+
+    def _note(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._storages:
+            self._storages.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor
+
+    @staticmethod
+    def refused(error: RuntimeError) -> bool:
+        """Whether `error` says that the block cannot be counted: it uses transforms of torch.func."""
+        return "saved tensor hooks" in str(error)

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from landscape.curvature.products import Linearisation, Part, Way, hessian_products
 from landscape.errors import NonFiniteError
-from landscape.memory import available_memory
+from landscape.memory import SavedBytes, available_memory
 from landscape.parameters import flatten
 from landscape.problem import Batch, Problem
 from landscape.work import charge
@@ -84,32 +83,15 @@ class HessianOperator:
         """The graph of a batch and its bytes."""
         if not self._allowance:
             return Linearisation(self._problem, self._theta, batch), math.inf
-        saved = _SavedBytes()
+        saved = SavedBytes(self._theta.values())
         try:
             with saved:
                 return Linearisation(self._problem, self._theta, batch), saved.total
         except RuntimeError as error:
-            if "saved tensor hooks" not in str(error):
+            if not SavedBytes.refused(error):
                 raise
-            # a loss that is vectorised by torch.func cannot be looked at: its graphs are not kept
-            self._allowance = 0.0
+            self._allowance = 0.0  # what cannot be counted is not kept
             return Linearisation(self._problem, self._theta, batch), math.inf
-
-
-class _SavedBytes(saved_tensors_hooks):
-    """Counts the bytes of the tensors that autograd saves inside the block, each storage once."""
-
-    def __init__(self) -> None:
-        self._storages: dict[int, int] = {}
-        self.total = 0
-        super().__init__(self._note, lambda tensor: tensor)
-
-    def _note(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._storages:
-            self._storages[storage.data_ptr()] = storage.nbytes()
-            self.total += storage.nbytes()
-        return tensor
 
 
 def block_forms(

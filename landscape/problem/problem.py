@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
+from landscape.memory import SavedBytes, available_memory
 from landscape.parameters import ParameterInfo, describe
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
 from landscape.problem.running import differentiable_kernels, evaluation_mode
@@ -28,6 +29,10 @@ from landscape.work import charge
 BLOCK = 32  # probe k of block b depends on (seed, k, b): the blocks are part of a measure's definition
 BN_GROUP = 128  # with bn="train" the statistics come from each group of this many samples
 DEFAULT_BATCH = 128
+# what a pass may hold: half of the free memory, for the graph of a gradient that is differentiated again, which holds
+# some four times what the forward pass saves
+_SHARE_OF_MEMORY = 0.5
+_GRAPHS = 4
 
 Theta = Mapping[str, Tensor]
 
@@ -107,7 +112,9 @@ class Problem:
         self.about: Mapping[str, Any] = MappingProxyType(dict(about or {}))
         self._check_weights()
         self._check_modules()
-        self._per_sample = self._read_loss()
+        self._per_sample, saved = self._read_loss()
+        if self.batch_is_free and bn == "eval":
+            self.batch_size = _fitting_batch(saved, available_memory(self.device))
         self._weights = self._per_sample.weights(self._samples.targets).detach().to(dtype=torch.float64, device="cpu")
         self.total_weight = float(self._weights.sum())
         if not (math.isfinite(self.total_weight) and self.total_weight > 0 and bool((self._weights >= 0).all())):
@@ -275,13 +282,15 @@ class Problem:
                     "use bn='train'."
                 )
 
-    def _read_loss(self) -> PerSampleLoss:
+    def _read_loss(self) -> tuple[PerSampleLoss, float]:
+        """The reading of the loss on the first samples, and the bytes that a forward pass saves for each sample."""
         self._weights = torch.ones(len(self), dtype=torch.float64)
         batch = next(self.batches(0, min(len(self), BN_GROUP if self.bn == "train" else 8)))
         try:
-            with torch.no_grad(), torch.random.fork_rng():
-                outputs = self.outputs(self.parameters, batch.inputs)
-                again = self.outputs(self.parameters, batch.inputs)
+            with torch.random.fork_rng():
+                with torch.no_grad():
+                    outputs = self.outputs(self.parameters, batch.inputs)
+                again, saved = self._saved(batch)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             if any(words in str(error).lower() for words in ("out of memory", "can't allocate memory")):
                 raise
@@ -304,7 +313,21 @@ class Problem:
         charge("forward", 2 * len(batch))
         self._check_labels(outputs, batch)
         with torch.no_grad():
-            return per_sample_loss(self.loss, outputs, batch.targets)
+            return per_sample_loss(self.loss, outputs, batch.targets), saved / len(batch)
+
+    def _saved(self, batch: Batch) -> tuple[Any, int]:
+        """The outputs once more, and the bytes that autograd saves for them; 0 where they cannot be counted."""
+        theta = {name: tensor.detach().requires_grad_() for name, tensor in self.parameters.items()}
+        saved = SavedBytes(theta.values())
+        with torch.enable_grad():
+            try:
+                with saved:
+                    outputs = self.outputs(theta, batch.inputs)
+            except RuntimeError as error:
+                if not SavedBytes.refused(error):
+                    raise
+                return self.outputs(theta, batch.inputs), 0
+        return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, outputs), saved.total
 
     def _check_labels(self, outputs: Any, batch: Batch) -> None:
         """Labels out of range crash inside torch, on a GPU for good: find them first."""
@@ -345,6 +368,14 @@ def check_device(device: str | torch.device) -> torch.device:
             there.append("mps")
         raise DeviceError(f"device {str(device)!r} is not there; this machine has {', '.join(there)}.") from error
     return wanted
+
+
+def _fitting_batch(saved: float, free: int | None) -> int:
+    """The largest batch up to 128, a power of two, whose passes fit into the free memory."""
+    if free is None or saved == 0:
+        return DEFAULT_BATCH
+    fitting = _SHARE_OF_MEMORY * free / (_GRAPHS * saved)
+    return DEFAULT_BATCH if fitting >= DEFAULT_BATCH else 2 ** max(0, math.floor(math.log2(max(fitting, 1))))
 
 
 def _shapes(inputs: Any) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import case
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -15,6 +16,7 @@ import landscape
 from landscape import LandscapeError, Problem
 from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.measures import evaluate
+from landscape.problem import problem as problem_module
 
 N = 40
 
@@ -261,3 +263,17 @@ def test_a_network_that_does_not_see_its_inputs() -> None:
     assert analysis.measures["jacobian_norm"].value == 0
     assert "zero" in str(analysis.measures["margin"].skipped)
     assert analysis.measures["connectivity"].value > 0
+
+
+def test_the_batch_size_is_what_fits_into_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes that a forward pass saves decide; a batch size that was given stays."""
+    small = case("batch_norm")
+    sizes = []
+    for free in (None, 10**12, 100_000, 1):
+        monkeypatch.setattr(problem_module, "available_memory", lambda device, free=free: free)
+        sizes.append(small.problem().batch_size)
+        assert small.problem(batch_size=50).batch_size == 50
+    assert sizes[:2] == [128, 128]
+    assert 1 < sizes[2] < 128
+    assert sizes[2].bit_count() == 1
+    assert sizes[3] == 1
