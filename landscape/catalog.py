@@ -66,11 +66,13 @@ _ENTRIES = (
             "σ²/2 · tr H, to second order, so a larger value means a sharper minimum."
         ),
         estimate=(
-            "Random probes, at least two and fresh for each fixed block of 32 samples, give unbiased products vᵀHv; "
-            "the standard error comes from the variance of the probes within blocks, the sampling error from the "
-            "variance between blocks less that of the probes."
+            "The Gauss-Newton part comes from norms of per-sample products with random signs, the rest from random "
+            "probes, at least two and fresh for each fixed block of 32 samples (all of it where the loss's curvature "
+            "is not known); the standard error comes from the variance of the probes within blocks, the sampling error "
+            "from the variance between blocks less that of the probes."
         ),
-        cost="2.4 for each round of one probe a block (4.8 at the least), until the asked relative error or the budget",
+        cost="7.1 at the least; 2.4 a probe of the residual, 2/3 of the Gauss-Newton part, until the asked relative "
+        "error or the budget",
         invariances=(
             "Rotations of parameter space and permutations of hidden units; not the rescaling ρ, so compare only "
             "networks of the same parameterization."

@@ -41,10 +41,10 @@ class Record:
         converged: whether the asked relative error was reached within the budget.
         cost: gradient-equivalents (see `landscape.work`).
         seconds: wall-clock seconds.
-        peak_memory: the most memory in use while it ran, in bytes (see `landscape.memory`); None where unknown.
         groups: value by substructure, empty where the measure has none.
         details: further named values of the measure (lists, numbers, tables); keys of their own in the JSON.
         skipped: the reason why the measure does not apply, else None.
+        peak_memory: the most memory in use while it ran, in bytes (see `landscape.memory`); None where unknown.
     """
 
     value: float
@@ -53,10 +53,10 @@ class Record:
     converged: bool = True
     cost: float = 0.0
     seconds: float = 0.0
-    peak_memory: int | None = None
     groups: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     skipped: str | None = None
+    peak_memory: int | None = None
 
     @classmethod
     def skip(cls, reason: str) -> Record:

@@ -20,6 +20,9 @@ def details(name: str, record: Record, analysis: Analysis) -> Rows:
 
 def _trace(record: Record, analysis: Analysis) -> Rows:
     found = _numbers(record, ("probes", "probes a block"), ("blocks", "blocks of samples"))
+    titles = {"gauss_newton": "Gauss–Newton part", "residual": "residual"}
+    for part, value in (record.details.get("parts") or {}).items():
+        found.append((titles.get(part, part), format_value(number(value, "value"), number(value, "stderr"))))
     size = analysis.problem.get("parameters")
     if size:
         found.insert(0, ("tr H / p", format_value(record.value / size, record.stderr / size)))

@@ -99,7 +99,11 @@ def synthetic_analysis(
             2431.3 * scale, 31.6 * scale, 122.0 * scale, True, 43.2, 12.8, trace_groups,
             {
                 "groups_stderr": {g: 0.04 * abs(v) + 0.2 * scale for g, v in trace_groups.items()},
-                "tensors": trace, "probes": 18, "blocks": 16,
+                "tensors": trace, "probes": 18, "blocks": 16, "estimator": "gauss-newton",
+                "parts": {
+                    "gauss_newton": {"value": 2402.1 * scale, "stderr": 18.0 * scale},
+                    "residual": {"value": 29.2 * scale, "stderr": 26.0 * scale},
+                },
             },
         ),
         "top_eigenvalues": Record(
