@@ -30,7 +30,7 @@ def run(context: Context) -> Outcome:
     problem = subject.problem()
 
     def ours(seed: int) -> Answer:
-        record = hessian_trace(problem, rtol=RTOL, budget=context.pick(8, 20, 20), seed=seed)
+        record = hessian_trace(problem, rtol=RTOL, budget=context.pick(8, 30, 30), seed=seed)
         return Answer(record.value, counted=record.cost, extra={"stderr": record.stderr})
 
     def pyhessian(seed: int) -> Answer:
