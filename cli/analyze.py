@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from json import dumps
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from landscape.errors import LandscapeError, NotApplicableError
-from landscape_cli import console, options, targets
+from landscape.errors import OptionError
+from landscape_cli import console, options, processes, targets
 from landscape_cli.exits import Exit
+from landscape_cli.measuring import Outcome, Task, measure_all
 
 if TYPE_CHECKING:
-    from landscape.config.analysis import AnalysisRun, AnalysisSettings
     from landscape.records import Analysis
-    from landscape.workflows.analyze import Source
 
 
 def analyze(
+    context: typer.Context,
     checkpoints: options.Checkpoints,
     measures: options.Measures = None,
     split: options.Split = "train",
@@ -40,7 +38,8 @@ def analyze(
     engine: options.Engine = "landscape",
     hvp: options.Hvp = "exact",
     dtype: options.Dtype = "float32",
-    device: options.Device = "cpu",
+    devices: options.Devices = "auto",
+    device: options.Device = None,
     batch_size: options.BatchSize = None,
     no_cache: options.NoCache = False,
     out: options.Out = None,
@@ -52,12 +51,14 @@ def analyze(
 
     A table per checkpoint goes to standard output; --json, --out and --report write the same as a document.
     """
+    devices = _devices(context, devices, device)
+    processes.join_launched(devices)
     # What can be wrong on the command line is found before torch is loaded and anything is computed.
     names = options.measure_names(measures)
     documents = targets.document_names(checkpoints)
-    if out is not None:
+    if out is not None and processes.leads():
         targets.check_folder(out, "--out")
-    if report is not None:
+    if report is not None and processes.leads():
         targets.check_report(report)
 
     # Loaded here, as everything below: `landscape --help` must not wait for it.
@@ -82,22 +83,20 @@ def analyze(
             "hvp": hvp,
         },
     )
-    run = validate(AnalysisRun, {"batch_size": batch_size, "device": device})
+    validate(AnalysisRun, {"batch_size": batch_size, "devices": devices})
 
     # From here on torch is loaded.
+    group = processes.enter(devices)
     from landscape.workflows.analyze import Source
 
+    run = validate(AnalysisRun, {"batch_size": batch_size, "devices": group.device})
     source = Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem)
-    outcome = _Outcome(cache=not no_cache)
-    for number, (path, document) in enumerate(zip(checkpoints, documents, strict=True), start=1):
-        title = str(path) if len(checkpoints) == 1 else f"{path} ({number} of {len(checkpoints)})"
-        analysis = _measure(path, title, settings, run, source, outcome, quiet=quiet)
-        if analysis is not None:
-            outcome.finished.append(analysis)
-            _show(analysis, title, to_terminal=not json, document=None if out is None else out / document)
-        if outcome.interrupted:
-            break
-
+    still = quiet or not processes.leads()
+    cache = not no_cache
+    task = Task(checkpoints, documents, settings, run, source, out, cache=cache, quiet=still, tables=not json)
+    outcome = measure_all(task, group)
+    if not processes.leads():
+        return
     if json:
         _write_json(outcome.finished, as_array=len(checkpoints) > 1)
     if report is not None and outcome.finished:
@@ -109,62 +108,13 @@ def analyze(
     _leave(outcome, as_one=len(checkpoints) == 1)
 
 
-@dataclass
-class _Outcome:
-    """What came of the checkpoints so far, whether they may come from the cache, and the notes that were told."""
-
-    cache: bool = True
-    told: set[str] = field(default_factory=set)
-    finished: list[Analysis] = field(default_factory=list)
-    failures: list[tuple[Path, LandscapeError]] = field(default_factory=list)
-    interrupted: bool = False
-
-
-def _measure(
-    path: Path,
-    title: str,
-    settings: AnalysisSettings,
-    run: AnalysisRun,
-    source: Source,
-    outcome: _Outcome,
-    *,
-    quiet: bool,
-) -> Analysis | None:
-    """Measure one checkpoint; what goes wrong with it is noted in `outcome`, so that the others are still measured."""
-    from landscape.workflows.analyze import Interrupted, analyze_checkpoint
-    from landscape_cli.progress import watch_analysis
-
-    try:
-        with watch_analysis(title, quiet=quiet, told=outcome.told) as on_event:
-            analysis = analyze_checkpoint(
-                path, settings=settings, run=run, source=source, on_event=on_event, cache=outcome.cache
-            )
-    except Interrupted as stop:
-        outcome.interrupted = True
-        return stop.partial if stop.partial.measures else None
-    except KeyboardInterrupt:
-        outcome.interrupted = True
-        return None
-    except LandscapeError as error:
-        outcome.failures.append((path, error))
-        return None
-    for name in settings.measures:
-        reason = analysis.measures[name].skipped
-        if reason is not None:
-            outcome.failures.append((path, NotApplicableError(f"{name} does not apply: {reason}")))
-    return analysis
-
-
-def _show(analysis: Analysis, title: str, *, to_terminal: bool, document: Path | None) -> None:
-    from landscape_cli.tables import analysis_tables
-
-    if analysis.problem.get("published_md5") is False:
-        console.say(f"note: the files of {analysis.problem['data']} are not the published ones (their md5 differs)")
-    if to_terminal:
-        console.show(analysis_tables(analysis, title))
-    if document is not None:
-        analysis.write(document)
-        console.say(f"wrote {document}")
+def _devices(context: typer.Context, devices: str, device: str | None) -> str:
+    if device is None:
+        return devices
+    source = context.get_parameter_source("devices")
+    if source is not None and source.name != "DEFAULT":
+        raise OptionError(f"--device and --devices are the same: give one of them, not {device} and {devices}.")
+    return device
 
 
 def _write_json(finished: Sequence[Analysis], *, as_array: bool) -> None:
@@ -174,7 +124,7 @@ def _write_json(finished: Sequence[Analysis], *, as_array: bool) -> None:
         console.write_document(finished[0].to_json())
 
 
-def _leave(outcome: _Outcome, *, as_one: bool) -> None:
+def _leave(outcome: Outcome, *, as_one: bool) -> None:
     """End with the exit code of what happened; failures are told last, where they are not scrolled away."""
     if as_one and len(outcome.failures) == 1 and not outcome.interrupted:
         raise outcome.failures[0][1]

@@ -14,6 +14,15 @@ from landscape.errors import WriteError
 PIPED_WIDTH = 200
 
 
+_silent = False
+
+
+def silence(silent: bool) -> None:
+    """Say nothing from now on, to nobody: another process of the command does."""
+    global _silent
+    _silent = silent
+
+
 def output() -> Console:
     """The console on standard output, as it is now (tests and pipes replace it)."""
     return _console(stderr=False)
@@ -26,11 +35,14 @@ def messages() -> Console:
 
 def say(text: str) -> None:
     """Write a line for the reader to standard error; brackets in it are text, not markup."""
-    messages().print(text, markup=False, highlight=False, soft_wrap=True)
+    if not _silent:
+        messages().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_error(text: str) -> None:
     """Write an error, marked as one, to standard error."""
+    if _silent:
+        return
     console = messages()
     console.print("error:", style="bold red", end=" ")
     console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -38,7 +50,8 @@ def say_error(text: str) -> None:
 
 def show(renderable: RenderableType, *, to_messages: bool = False) -> None:
     """Write a table or a text to standard output, or to standard error where that carries a document."""
-    (messages() if to_messages else output()).print(renderable)
+    if not _silent:
+        (messages() if to_messages else output()).print(renderable)
 
 
 def write_document(text: str) -> None:
@@ -48,6 +61,8 @@ def write_document(text: str) -> None:
         WriteError: standard output cannot take it, for instance on a full disk. A reader that has gone
             (`| head`) is no error of the user's and passes as `BrokenPipeError`.
     """
+    if _silent:
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

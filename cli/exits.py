@@ -8,9 +8,9 @@ from enum import IntEnum
 class Exit(IntEnum):
     """What a run of `landscape` tells the shell.
 
-    `DIVERGED` and `BAD_INPUT` are `exit_code` of the exceptions in `landscape.errors`; `BROKEN_PIPE` is what
-    Typer and Rich return when the reader of standard output has gone; `INTERNAL` is EX_SOFTWARE of sysexits.h;
-    `INTERRUPTED` is 128 + SIGINT.
+    `DIVERGED`, `BAD_INPUT` and `PROCESS_DIED` are `exit_code` of the exceptions in `landscape.errors`;
+    `BROKEN_PIPE` is what Typer and Rich return when the reader of standard output has gone; `INTERNAL` is
+    EX_SOFTWARE of sysexits.h; `INTERRUPTED` is 128 + SIGINT.
     """
 
     OK = 0
@@ -18,4 +18,5 @@ class Exit(IntEnum):
     BAD_INPUT = 2
     DIVERGED = 3
     INTERNAL = 70
+    PROCESS_DIED = 71
     INTERRUPTED = 130

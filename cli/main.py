@@ -19,7 +19,7 @@ import typer
 
 import landscape
 from landscape.errors import LandscapeError
-from landscape_cli import console
+from landscape_cli import console, processes
 from landscape_cli.analyze import analyze
 from landscape_cli.cache import cache
 from landscape_cli.demo import demo
@@ -86,6 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     message and 2, Ctrl-C 130, a reader that has gone 1. Anything else is a defect of ours and gives one line and
     70; its traceback is shown with `--debug` or LANDSCAPE_DEBUG=1.
     """
+    processes.begin(arguments)
+    return processes.end(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     console.tolerate_any_encoding()
     # torch's threads spin while they wait for each other: beside any other busy program two of them are many times
     # slower than one. Sleeping costs a quarter of the speed on the smallest networks and nothing on others.
@@ -100,12 +105,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except LandscapeError as error:
-        _tell(str(error), session)
+        if processes.may_tell(error):
+            _tell(str(error), session)
         return error.exit_code
     except typer.TyperException as error:
         # Of the command line itself: an unknown option, a missing argument, a value of the wrong type.
-        _tell(error.format_message(), session)
-        console.say(f"Try: {session.command} --help")
+        if processes.may_tell(error):
+            _tell(error.format_message(), session)
+            console.say(f"Try: {session.command} --help")
         return Exit.BAD_INPUT
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
@@ -114,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
     except Exception as error:
-        _tell_defect(error, session)
+        if processes.may_tell(error):
+            _tell_defect(error, session)
         return Exit.INTERNAL
     if code == Exit.INTERRUPTED:
         console.say("interrupted")

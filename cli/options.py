@@ -153,7 +153,18 @@ Hvp = Annotated[
 Dtype = Annotated[
     str, typer.Option(metavar="float32|float64", help="Precision of the computation.", rich_help_panel=HOW)
 ]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps.", rich_help_panel=HOW)]
+Devices = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICES",
+        help="auto (all GPUs, else the CPU), cpu, mps, a number of processes, or GPUs: cuda:0,cuda:1. Several share "
+        "the samples, or take a checkpoint each; no value changes. Under torchrun or Slurm: auto, or cpu.",
+        rich_help_panel=HOW,
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="The same as --devices.", rich_help_panel=HOW, show_default=False)
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(

@@ -48,6 +48,12 @@ class DeviceError(LandscapeError):
     """A device that was asked for is not there."""
 
 
+class ProcessError(LandscapeError):
+    """A process of a group died or cannot be reached; no result of the group can be had."""
+
+    exit_code = 71
+
+
 class OutOfMemoryError(LandscapeError):
     """A batch did not fit into memory; the message suggests a batch size."""
 

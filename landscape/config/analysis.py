@@ -46,4 +46,4 @@ class AnalysisRun(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(None, ge=1)
-    device: str = "cpu"
+    devices: str = "auto"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +44,9 @@ class HessianOperator:
         self._theta = problem.parameters
         self._kept: dict[int, Linearisation] = {}
         free = available_memory(problem.device) if problem.batch_is_free and way == "exact" else None
-        self._allowance = _SHARE_OF_MEMORY * (free or 0)
+        # the processes of a machine share its memory, each GPU has its own
+        sharing = problem.group.size if problem.device.type == "cpu" else 1
+        self._allowance = _SHARE_OF_MEMORY * (free or 0) / sharing
         self.size = problem.size
         self.dtype = problem.dtype
         self.device = problem.device
@@ -57,15 +60,26 @@ class HessianOperator:
             NonFiniteError: a product is NaN or infinite; the message names the samples.
         """
         result = torch.zeros_like(V)
+        wrong = (0, 0)
         for batch in self._problem.batches():
             product = self._products(batch, V)
             if not torch.isfinite(product).all():
-                raise NonFiniteError(
-                    f"a Hessian-vector product is NaN or infinite on samples {batch.start} to {batch.stop - 1}; "
-                    "try --dtype float64."
-                )
+                wrong = wrong if wrong[1] else (batch.start, batch.stop)
             result += product
+        self._problem.group.sum(result)
+        if not torch.isfinite(result).all():  # so it is in every process: all end with the same words
+            self._refuse(*wrong)
         return result
+
+    def _refuse(self, start: int, stop: int) -> None:
+        group = self._problem.group
+        mine = np.zeros((group.size, 2))
+        mine[group.rank] = start, stop
+        of_all = group.sum_array(mine)
+        low, high = next((row for row in of_all.astype(int).tolist() if row[1]), (0, len(self._problem)))
+        raise NonFiniteError(
+            f"a Hessian-vector product is NaN or infinite on samples {low} to {high - 1}; try --dtype float64."
+        )
 
     def _products(self, batch: Batch, V: Tensor) -> Tensor:
         if self._way != "exact":
@@ -127,7 +141,7 @@ def gradient(problem: Problem) -> Tensor:
     total = torch.zeros(problem.size, dtype=problem.dtype, device=problem.device)
     for batch in problem.batches():
         total += flatten(batch_gradient(problem, leaves, batch))
-    return total
+    return problem.group.sum(total)
 
 
 def batch_gradient(problem: Problem, leaves: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:

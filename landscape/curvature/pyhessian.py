@@ -56,7 +56,7 @@ def _engine(problem: Problem) -> PyHessian:
     weights = problem.weights
     if bool((weights != weights[0]).any()):
         raise NotApplicableError("PyHessian averages samples with equal weights only")
-    batches = list(problem.batches())
+    batches = list(problem.batches(0, len(problem)))  # it knows no group: every process does the whole
     if not all(isinstance(batch.inputs, Tensor) for batch in batches):
         raise NotApplicableError("PyHessian takes inputs of one tensor only")
     model = copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)

@@ -56,8 +56,9 @@ def connectivity(problem: Problem, *, by: str = "role", on_progress: Progress | 
 
         gradients.run(batch, reduce)
     weights = problem.weights.numpy()
-    per_sample = values_NT.numpy().sum(1)
-    tensors = dict(zip(theta, map(float, weighted_mean(values_NT.numpy(), weights)), strict=True))
+    of_all_NT = problem.group.sum_array(values_NT.numpy())
+    per_sample = of_all_NT.sum(1)
+    tensors = dict(zip(theta, map(float, weighted_mean(of_all_NT, weights)), strict=True))
     return Record(
         value=float(weighted_mean(per_sample, weights)),
         stderr=0.0,
@@ -108,26 +109,24 @@ def connectivity_batch(
     theta = problem.parameters
     weights = problem.weights.numpy()
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in theta.items()}
-    rows, group_weights = [], []
-    for low in range(0, len(problem), m):
-        high = min(low + m, len(problem))
-        total = weights[low:high].sum()
-        if total == 0:
-            continue
+    spans = [(low, min(low + m, len(problem))) for low in range(0, len(problem), m)]
+    spans = [(low, high) for low, high in spans if weights[low:high].sum() > 0]
+    omega = np.array([weights[low:high].sum() for low, high in spans])
+    values_GT = np.zeros((len(spans), len(theta)))
+    for g in problem.group.share(len(spans)):
+        low, high = spans[g]
         summed = {name: torch.zeros_like(tensor) for name, tensor in theta.items()}
         for batch in problem.batches(low, high):
-            for name, g in batch_gradient(problem, leaves, batch).items():
-                summed[name] += g
-        scale = problem.total_weight / total
+            for name, part in batch_gradient(problem, leaves, batch).items():
+                summed[name] += part
         row = torch.stack([(summed[name] * theta[name]).abs().sum(dtype=torch.float64) for name in theta])
-        rows.append(row.cpu().numpy() * scale)
-        group_weights.append(total)
-    values_GT, omega = np.stack(rows), np.array(group_weights)
+        values_GT[g] = row.cpu().numpy() * (problem.total_weight / omega[g])
+    values_GT = problem.group.sum_array(values_GT)
     tensors = dict(zip(theta, map(float, weighted_mean(values_GT, omega)), strict=True))
     return Record(
         value=float(weighted_mean(values_GT.sum(1), omega)),
         stderr=0.0,
         sampling_stderr=sampling_stderr(values_GT.sum(1), omega, sampled_share=len(problem) / problem.population),
         groups=sum_groups(tensors, groups),
-        details={"m": m, "batches": len(rows), "tensors": tensors},
+        details={"m": m, "batches": len(spans), "tensors": tensors},
     )

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,8 @@ def evaluate(problem: Problem) -> Evaluation:
         NonFiniteError: a sample's loss is NaN or infinite; the message names the first ones.
     """
     theta = problem.parameters
-    loss, correct, counted, classes = 0.0, 0, 0, None
+    loss, correct, counted, classes = 0.0, 0, 0, 0
+    wrong, where = 0, (0, 0, 0)
     for batch in problem.batches():
         with torch.no_grad():
             outputs = problem.outputs(theta, batch.inputs)
@@ -38,10 +40,8 @@ def evaluate(problem: Problem) -> Evaluation:
         charge("forward", len(batch))
         bad = (~torch.isfinite(losses)).nonzero().flatten()
         if len(bad):
-            raise NonFiniteError(
-                f"the loss is NaN or infinite on {len(bad)} of the samples {batch.start} to {batch.stop - 1}, first on "
-                f"sample {batch.start + int(bad[0])}; look at that input or use --dtype float64."
-            )
+            wrong, where = len(bad), (batch.start, batch.stop - 1, batch.start + int(bad[0]))
+            break
         loss += float((losses.double() * batch.weights.double()).sum()) / problem.total_weight
         if _are_logits(problem, outputs, batch.targets):
             ignored = problem.ignored_label
@@ -49,7 +49,20 @@ def evaluate(problem: Problem) -> Evaluation:
             correct += int(((outputs.argmax(1) == batch.targets) & kept).sum())
             counted += int(kept.sum())
             classes = outputs.shape[1]
-    return Evaluation(loss, correct / counted if counted else math.nan, classes)
+    group = problem.group
+    mine = np.zeros((group.size, 8))
+    mine[group.rank] = (loss, correct, counted, classes, wrong, *where)
+    of_all = group.sum_array(mine)
+    failed = of_all[of_all[:, 4] > 0]
+    if len(failed):  # every process learns of it, so that all end with the same words
+        count, low, high, sample = (int(value) for value in failed[0, 4:])
+        raise NonFiniteError(
+            f"the loss is NaN or infinite on {count} of the samples {low} to {high}, first on sample {sample}; "
+            "look at that input or use --dtype float64."
+        )
+    loss, correct, counted = of_all[:, 0].sum(), int(of_all[:, 1].sum()), int(of_all[:, 2].sum())
+    classes = int(of_all[:, 3].max())
+    return Evaluation(float(loss), correct / counted if counted else math.nan, classes or None)
 
 
 def _are_logits(problem: Problem, outputs: Any, targets: Any) -> bool:

@@ -58,24 +58,25 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
     # one group is the network itself
     parts |= {group: names for group, names in groups.items() if len(names) < len(theta)}
     announce(on_progress, WEIGHTS["jvp"] * len(parts))
-    model: dict[str | None, list[np.ndarray]] = {part: [] for part in parts}
-    empirical: list[np.ndarray] = []
+    # a column a part, the last one for the data's own labels
+    values_NS = np.zeros((len(problem), len(parts) + 1))
     for batch in problem.batches():
-        for part, names in parts.items():
+        rows = slice(batch.start, batch.stop)
+        for column, (part, names) in enumerate(parts.items()):
             f, u = parameter_jvp(problem, theta, batch, {name: theta[name] for name in names})
-            model[part].append(form(f, batch.targets, u).double().cpu().numpy())
+            values_NS[rows, column] = form(f, batch.targets, u).double().cpu()
             if part is None:
                 leaf = f.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(problem.losses_of(leaf, batch).sum(), leaf)
-                empirical.append((slope * u).reshape(len(batch), -1).sum(1).double().square().cpu().numpy())
+                values_NS[rows, -1] = (slope * u).reshape(len(batch), -1).sum(1).double().square().cpu()
     weights = problem.weights.numpy()
-    values = {part: np.concatenate(rows) for part, rows in model.items()}
-    squared = {part: float(weighted_mean(rows, weights)) for part, rows in values.items()}
-    from_data = float(weighted_mean(np.concatenate(empirical), weights))
+    values_NS = problem.group.sum_array(values_NS)
+    *means, from_data = map(float, weighted_mean(values_NS, weights))
+    squared = dict(zip(parts, means, strict=True))
     return Record(
         value=squared[None],
         stderr=0.0,
-        sampling_stderr=sampling_stderr(values[None], weights, sampled_share=len(problem) / problem.population),
+        sampling_stderr=sampling_stderr(values_NS[:, 0], weights, sampled_share=len(problem) / problem.population),
         groups={group: squared.get(group, squared[None]) for group in groups},
         details={
             "variants": {

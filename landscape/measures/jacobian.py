@@ -73,21 +73,22 @@ def jacobian_norm(
 def _exact(problem: Problem, classes: int, d: int) -> Record:
     theta = problem.parameters
     size = max(1, min(problem.batch_size, _SCALARS_AT_ONCE // (classes * d)))
-    squared, spectral = [], []
+    values_N2 = np.zeros((len(problem), 2))  # squared norm, spectral norm
     for batch in problem.batches(size=size):
         rows_NKd = InputJacobian(problem, theta, batch).rows()
         gram_NKK = rows_NKd @ rows_NKd.mT
-        squared.append(gram_NKK.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64).cpu())
+        rows = slice(batch.start, batch.stop)
+        values_N2[rows, 0] = gram_NKK.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64).cpu()
         top = torch.linalg.eigvalsh(gram_NKK)[:, -1]
-        spectral.append(top.clamp_min(0).sqrt().double().cpu())
+        values_N2[rows, 1] = top.clamp_min(0).sqrt().double().cpu()
     weights = problem.weights.numpy()
-    values = torch.cat(squared).numpy()
+    values, spectral = problem.group.sum_array(values_N2).T
     return Record(
         value=float(weighted_mean(values, weights)),
         stderr=0.0,
         sampling_stderr=sampling_stderr(values, weights, sampled_share=len(problem) / problem.population),
         details={
-            "spectral_norm": float(weighted_mean(torch.cat(spectral).numpy(), weights)),
+            "spectral_norm": float(weighted_mean(spectral, weights)),
             "quantiles": quantiles(values[weights > 0]),
             "histogram": histogram(values[weights > 0]),
             "exact": True,
@@ -102,6 +103,7 @@ def _by_probes(
     weights = problem.weights.numpy()
     blocks = [(b, low, high) for b, (low, high) in enumerate(problem.blocks()) if weights[low:high].sum() > 0]
     omega = np.array([weights[low:high].sum() for _, low, high in blocks]) / problem.total_weight
+    own = {b for b, _, _ in problem.own_blocks()}
     wanted = 1 + math.ceil(_DEGREES_OF_FREEDOM / len(blocks))
     # every doubling repeats the forward pass
     sweeps = 1 + max(0, math.ceil(math.log2(max(budget / WEIGHTS["backward"] / wanted, 1))))
@@ -109,13 +111,15 @@ def _by_probes(
     wanted = min(wanted, affordable)
     values_Bk = np.empty((len(blocks), 0))
     while True:
-        more = [
-            _block_probes(problem, b, low, high, range(values_Bk.shape[1], wanted), seed) for b, low, high in blocks
-        ]
-        values_Bk = np.concatenate([values_Bk, np.stack(more)], axis=1)
+        new = range(values_Bk.shape[1], wanted)
+        more_Bk = np.zeros((len(blocks), len(new)))
+        for row, (b, low, high) in enumerate(blocks):
+            if b in own:
+                more_Bk[row] = _block_probes(problem, b, low, high, new, seed)
+        values_Bk = np.concatenate([values_Bk, problem.group.sum_array(more_Bk)], axis=1)
         estimate = block_estimate([values_Bk], omega, sampled_share=len(problem) / problem.population)
         converged = estimate.stderr <= rtol * abs(estimate.value)
-        if converged or wanted >= affordable:
+        if problem.group.first(bool(converged or wanted >= affordable)):
             break
         wanted = min(affordable, 2 * wanted)
         if on_progress is not None:

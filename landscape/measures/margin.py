@@ -53,7 +53,8 @@ def margin(problem: Problem, *, seed: int = 0, on_progress: Progress | None = No
         raise NotApplicableError("with --bn train the samples of a group depend on each other")
     announce(on_progress, 1.0)
     theta = problem.parameters
-    rows = []
+    InputJacobian(problem, theta, next(problem.batches(0, 1)))  # whether it applies is known to every process
+    values_N2 = np.zeros((len(problem), 2))  # the margin before it is normalised, and whether the sample counts
     for batch in problem.batches():
         jacobian = InputJacobian(problem, theta, batch)
         kept = (batch.weights > 0) & (batch.targets >= 0)
@@ -62,9 +63,13 @@ def margin(problem: Problem, *, seed: int = 0, on_progress: Progress | None = No
         true = torch.nn.functional.one_hot(labels, f.shape[1]).to(f)
         other = torch.nn.functional.one_hot(f.masked_fill(true.bool(), -torch.inf).argmax(1), f.shape[1]).to(f)
         gap = ((true - other) * f).sum(1)
-        rows.append((gap / jacobian.vjp(true - other).norm(dim=1))[kept].double().cpu())
+        rows = slice(batch.start, batch.stop)
+        margins = gap / jacobian.vjp(true - other).norm(dim=1)
+        values_N2[rows, 0] = torch.where(kept, margins, 0).double().cpu()
+        values_N2[rows, 1] = kept.cpu()
     variation = total_variation(problem)
-    distances = torch.cat(rows).numpy() / np.sqrt(variation) if variation > 0 else np.empty(0)
+    values_N2 = problem.group.sum_array(values_N2)
+    distances = values_N2[values_N2[:, 1] > 0, 0] / np.sqrt(variation) if variation > 0 else np.empty(0)
     defined = distances[np.isfinite(distances)]
     if len(defined) == 0:
         raise NotApplicableError("the gradient of every margin, or the spread of the inputs, is zero")
@@ -96,12 +101,12 @@ def total_variation(problem: Problem) -> float:
     total = 0.0
     for batch in problem.batches():
         total += float((batch.inputs.double().reshape(len(batch), -1) - mean).square().sum())
-    return total / len(problem)
+    return float(problem.group.sum_array(np.array(total))) / len(problem)
 
 
 def _input_mean(problem: Problem) -> Tensor:
-    total: Tensor = sum(
-        (batch.inputs.double().reshape(len(batch), -1).sum(0) for batch in problem.batches()),
-        start=torch.zeros((), dtype=torch.float64, device=problem.device),
-    )
-    return total / len(problem)
+    first = next(problem.batches(0, 1)).inputs
+    total = torch.zeros(first.numel(), dtype=torch.float64, device=problem.device)
+    for batch in problem.batches():
+        total += batch.inputs.double().reshape(len(batch), -1).sum(0)
+    return problem.group.sum(total) / len(problem)

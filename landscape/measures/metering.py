@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ParamSpec
 
+import numpy as np
+
 from landscape.errors import NonFiniteError
 from landscape.memory import watch_peak
 from landscape.problem import Problem
@@ -42,9 +44,10 @@ def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Recor
         if record.skipped is None and not math.isfinite(record.value):
             name = getattr(measure, "__name__", "the measure")
             raise NonFiniteError(f"{name} is NaN or infinite: the numbers overflow; try --dtype float64.")
+        cost = problem.group.sum_array(np.array(work.gradient_equivalents(len(problem))))
         return replace(
             record,
-            cost=record.cost + work.gradient_equivalents(len(problem)),
+            cost=record.cost + float(cost),
             seconds=record.seconds + time.perf_counter() - start,
             peak_memory=peak.bytes,
         )

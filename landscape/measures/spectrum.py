@@ -109,7 +109,8 @@ def compute_spectrum(
             ritz = run.ritz()
             message = f"{ritz.values[0]:.5g} ± {ritz.error_bound(0):.1g}"
             on_progress(message, WEIGHTS["hessian_product"] * min(most, max(fewest, run.steps + 1)))
-        return run.steps >= fewest and _certain(run, rtol, min(top + 1, problem.size))
+        done = run.steps >= fewest and _certain(run, rtol, min(top + 1, problem.size))
+        return bool(problem.group.first(done))
 
     def random(*keys: int) -> Tensor:
         return gaussian(problem.size, seed, *keys, dtype=problem.dtype, device=problem.device)
@@ -215,7 +216,12 @@ def _rayleigh_sampling_stderr(problem: Problem, vector: Tensor) -> float:
     theta, weights = problem.parameters, problem.weights.numpy()
     blocks = [(low, high) for low, high in problem.blocks() if weights[low:high].sum() > 0]
     omega = np.array([weights[low:high].sum() for low, high in blocks]) / problem.total_weight
-    forms = np.array([float(block_forms(problem, theta, low, high, vector).sum()) for low, high in blocks])
+    own = {low for _, low, _ in problem.own_blocks()}
+    forms = problem.group.sum_array(
+        np.array(
+            [float(block_forms(problem, theta, low, high, vector).sum()) if low in own else 0.0 for low, high in blocks]
+        )
+    )
     return sampling_stderr(forms / omega, omega, sampled_share=len(problem) / problem.population)
 
 
@@ -320,7 +326,7 @@ def spectral_density(
         value = combine(problem.size, known, probes).mean
         if len(probes) > 1:
             stderr = rest / problem.size * float(np.std([p.mean for p in probes], ddof=1)) / math.sqrt(len(probes))
-        if not stderr <= rtol * abs(value):
+        if problem.group.first(not stderr <= rtol * abs(value)):
             wanted = min(affordable, len(probes) + _FEWEST_PROBES // 2)
     density = combine(problem.size, known, probes)
     x, sigma = _grid(density)

@@ -139,6 +139,7 @@ def hessian_trace(
         target = rtol * abs(estimate.value)
         converged = estimate.stderr <= target
         more_wanted = _allocate(components, parts, blocks.omega, wanted, target, budget)
+        converged, more_wanted = problem.group.first((bool(converged), more_wanted))
         if converged or more_wanted == wanted:
             break
         wanted = more_wanted
@@ -197,13 +198,16 @@ class _Hutchinson:
         problem, theta = self._problem, self._problem.parameters
         at_once = max(1, _SCALARS_AT_ONCE // problem.size)
         values = np.zeros((len(self._blocks.spans), len(probes), len(theta)))
+        own = {b for b, _, _ in problem.own_blocks()}
         for row, (b, low, high) in enumerate(self._blocks.spans):
+            if b not in own:
+                continue
             for first in range(probes.start, probes.stop, at_once):
                 keys = range(first, min(first + at_once, probes.stop))
                 V = torch.stack([self._signs(k, b) for k in keys], dim=1)
                 forms = block_forms(problem, theta, low, high, V, part=self._part, way=self._hvp)
                 values[row, first - probes.start : first - probes.start + len(keys)] = forms.T.numpy()
-        result: np.ndarray = values / self._blocks.omega[:, None, None]
+        result: np.ndarray = problem.group.sum_array(values) / self._blocks.omega[:, None, None]
         return result
 
     def _signs(self, probe: int, block: int) -> Tensor:
@@ -220,13 +224,18 @@ class _GaussNewton:
         self.fixed: np.ndarray | float = 0.0
         self._exact = False
         self._begun = False
+        with torch.no_grad():
+            one = next(problem.batches(0, 1))
+            size = problem.outputs(problem.parameters, one.inputs)[0].numel()
+        self._columns = size if size <= _FEW_OUTPUTS else None  # in place of signs
 
     def sweep(self, probes: range) -> np.ndarray:
         if self._exact or not len(probes):
             return np.zeros((len(self._blocks.spans), len(probes), len(self._problem.infos)))
         along, self._begun = not self._begun, True
+        self._exact = self._columns is not None
         rows = [self._rows(batch, probes, along=along) for batch in self._problem.batches()]
-        summed = self._by_block(torch.cat(rows, dim=1).numpy())
+        summed = self._by_block(rows, along + (len(probes) if self._columns is None else self._columns))
         if self._exact:
             self.fixed = summed.sum(1)
             return np.zeros((len(self._blocks.spans), len(probes), len(self._problem.infos)))
@@ -239,8 +248,7 @@ class _GaussNewton:
         """The squared products of a batch: (r, N, T)."""
 
         def signs(outputs: Tensor) -> Sequence[Tensor]:
-            if outputs[0].numel() <= _FEW_OUTPUTS:
-                self._exact = True
+            if self._exact:
                 return all_columns(outputs)
             return [self._signs(k, batch, outputs) for k in probes]
 
@@ -257,10 +265,18 @@ class _GaussNewton:
             pieces.append(e[max(batch.start - low, 0) : batch.stop - low])
         return torch.cat(pieces).to(outputs.device)
 
-    def _by_block(self, rows_rNT: np.ndarray) -> np.ndarray:
-        """Sums over the samples of each block over its weight: (B, r, T)."""
-        sums = [rows_rNT[:, low:high].sum(1) for _, low, high in self._blocks.spans]
-        result: np.ndarray = np.stack(sums) / self._blocks.omega[:, None, None]
+    def _by_block(self, rows: Sequence[Tensor], count: int) -> np.ndarray:
+        """Sums over the samples of each block over its weight, (B, r, T), from `count` = r rows of the own samples."""
+        problem, spans = self._problem, self._blocks.spans
+        sums = np.zeros((len(spans), count, len(problem.infos)))
+        own = {b: (low, high) for b, low, high in problem.own_blocks()}
+        if own:
+            start = min(low for low, _ in own.values())
+            rows_rNT = torch.cat(list(rows), dim=1).numpy()
+            for row, (b, low, high) in enumerate(spans):
+                if b in own:
+                    sums[row] = rows_rNT[:, low - start : high - start].sum(1)
+        result: np.ndarray = problem.group.sum_array(sums) / self._blocks.omega[:, None, None]
         return result
 
 

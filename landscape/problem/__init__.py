@@ -1,5 +1,6 @@
 """The function L(theta; D): a network, a per-sample loss, named parameters and a fixed finite data set."""
 
-from landscape.problem.problem import BLOCK, BN_GROUP, Batch, Problem, Theta, check_device
+from landscape.distributed import check_device
+from landscape.problem.problem import BLOCK, BN_GROUP, Batch, Problem, Theta
 
 __all__ = ["BLOCK", "BN_GROUP", "Batch", "Problem", "Theta", "check_device"]

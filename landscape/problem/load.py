@@ -24,10 +24,11 @@ from landscape.data import (
     parse_data,
     prepare,
 )
+from landscape.distributed import check_device
 from landscape.errors import LandscapeError, OptionError, ProblemError
 from landscape.models import MODELS, ModelSpec, build_model, parse_model
 from landscape.problem.losses import LossLike
-from landscape.problem.problem import Problem, check_device
+from landscape.problem.problem import Problem
 
 DEFAULT_SAMPLES = 2048
 

@@ -7,6 +7,7 @@ over a fixed, finite data set D. Legend: N samples, P parameters, B samples of a
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
-from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
+from landscape.distributed import ALONE, Group, check_device
+from landscape.errors import DataError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.memory import SavedBytes, available_memory
 from landscape.parameters import ParameterInfo, describe
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
@@ -110,11 +112,12 @@ class Problem:
             raise OptionError(f"batch_size must be at least 1, got {batch_size}.")
         self.population = population if population is not None else len(self)
         self.about: Mapping[str, Any] = MappingProxyType(dict(about or {}))
+        self.group = ALONE
         self._check_weights()
         self._check_modules()
-        self._per_sample, saved = self._read_loss()
+        self._per_sample, self._bytes_saved = self._read_loss()
         if self.batch_is_free and bn == "eval":
-            self.batch_size = _fitting_batch(saved, available_memory(self.device))
+            self.batch_size = _fitting_batch(self._bytes_saved, available_memory(self.device))
         self._weights = self._per_sample.weights(self._samples.targets).detach().to(dtype=torch.float64, device="cpu")
         self.total_weight = float(self._weights.sum())
         if not (math.isfinite(self.total_weight) and self.total_weight > 0 and bool((self._weights >= 0).all())):
@@ -198,17 +201,34 @@ class Problem:
             population=self.population,
             about={**self.about, **(about or {})},
         )
-        other.data = self.data
+        other.data, other.group = self.data, self.group
+        return other
+
+    def across(self, group: Group) -> Problem:
+        """The same problem with its samples cut among the processes of `group`: this one passes over its own blocks.
+
+        `len`, the weights and every measure stay those of all samples.
+        """
+        other = copy.copy(self)
+        other.group = group
+        if group.size > 1 and torch.device(group.device) != self.device:
+            other.device = check_device(group.device)
+        if group.size > 1 and other.device.type == "cpu" and self.batch_is_free and self.bn == "eval":
+            free = available_memory(other.device)  # which the processes of a machine share
+            other.batch_size = min(self.batch_size, _fitting_batch(self._bytes_saved, free and free // group.size))
         return other
 
     # -- passes over the data ------------------------------------------------------------------------------------
 
-    def batches(self, start: int = 0, stop: int | None = None, size: int | None = None) -> Iterator[Batch]:
+    def batches(self, start: int | None = None, stop: int | None = None, size: int | None = None) -> Iterator[Batch]:
         """Cut samples `start` ... `stop` - 1 into batches of at most `size` (the problem's batch size by default).
 
+        Without start and stop these are the samples of this process's own blocks: all, where it is alone.
         With bn="train" a batch is one group of 128, whatever the size: its samples depend on each other.
         """
-        stop = len(self) if stop is None else stop
+        if start is None and stop is None:
+            start, stop = self._own_samples()
+        start, stop = start or 0, len(self) if stop is None else stop
         size = BN_GROUP if self.bn == "train" else (size or self.batch_size)
         assert self.bn == "eval" or start % BN_GROUP == 0, "a batch statistics group was cut"
         for low in range(start, stop, size):
@@ -225,6 +245,21 @@ class Problem:
     def blocks(self) -> list[tuple[int, int]]:
         """The fixed blocks of consecutive samples, as (start, stop); the last may be smaller."""
         return [(low, min(low + self.block_size, len(self))) for low in range(0, len(self), self.block_size)]
+
+    def own_blocks(self) -> list[tuple[int, int, int]]:
+        """The blocks of this process, consecutive ones, as (number, start, stop)."""
+        blocks = self.blocks()
+        return [(b, *blocks[b]) for b in self.group.share(len(blocks))]
+
+    def _own_samples(self) -> tuple[int, int]:
+        own = self.own_blocks()
+        return (own[0][1], own[-1][2]) if own else (0, 0)
+
+    @property
+    def own_count(self) -> int:
+        """The number of samples in this process's blocks."""
+        start, stop = self._own_samples()
+        return stop - start
 
     def outputs(self, theta: Theta, inputs: Any) -> Any:
         """f_theta(x) for a batch of inputs; differentiable in theta and the inputs, the model untouched."""
@@ -349,25 +384,6 @@ class Problem:
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)
-
-
-def check_device(device: str | torch.device) -> torch.device:
-    """The device if it is there.
-
-    Raises:
-        DeviceError: the name is no device's, or this machine has no such device.
-    """
-    try:
-        wanted = torch.device(device)
-        if wanted.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("not a device that computes")
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        if torch.backends.mps.is_available():
-            there.append("mps")
-        raise DeviceError(f"device {str(device)!r} is not there; this machine has {', '.join(there)}.") from error
-    return wanted
 
 
 def _fitting_batch(saved: float, free: int | None) -> int:

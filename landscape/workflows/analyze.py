@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import landscape
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
 from landscape.config.recipe import validate
+from landscape.distributed import ALONE, Group, parse_devices
 from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
 from landscape.measures import MEASURES, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps, evaluate
 from landscape.memory import watch_peak
@@ -94,8 +96,17 @@ def analyze_checkpoint(
     source: Source | None = None,
     on_event: OnEvent | None = None,
     cache: bool | Path = True,
+    group: Group = ALONE,
 ) -> Analysis:
     """Load a checkpoint and measure it; `cache` as in `analyze`.
+
+    Args:
+        path: the checkpoint.
+        settings: what decides the values.
+        run: how it is run; where `devices` names several, the group says which is this process's.
+        source: where the network and the data come from.
+        on_event: hears of the progress.
+        group: the processes that share the samples; each calls this function and gets the same analysis.
 
     Raises:
         LandscapeError: what is wrong with the file, the data or the options.
@@ -103,6 +114,7 @@ def analyze_checkpoint(
     """
     settings, run, source = settings or AnalysisSettings(), run or AnalysisRun(), source or Source()
     _chosen(settings.measures)
+    device = group.device if group.size > 1 else _one_device(run.devices)
     common: dict[str, Any] = {
         "samples": settings.samples,
         "key": source.key,
@@ -113,7 +125,7 @@ def analyze_checkpoint(
     }
     with memory_errors(run.batch_size):
         if source.problem_file is not None:
-            problem = load_problem_file(source.problem_file, path, device=run.device, **common)
+            problem = load_problem_file(source.problem_file, path, device=device, **common)
         else:
             problem = load(
                 path,
@@ -121,10 +133,10 @@ def analyze_checkpoint(
                 data=source.data,
                 split=settings.split,
                 normalize=source.normalize,
-                device=run.device,
+                device=device,
                 **common,
             )
-    return _measure(problem, settings, on_event, cache)
+    return _measure(problem.across(group), settings, on_event, cache)
 
 
 def analyze(
@@ -167,6 +179,16 @@ def analyze(
     return _measure(problem, validate(AnalysisSettings, values), on_event, cache)
 
 
+def _one_device(text: str) -> str:
+    names = parse_devices(text).names
+    if len(names) > 1 and text != "auto":
+        raise OptionError(
+            f"devices {text!r} is {len(names)} processes, and this is one; name one device, or give a group "
+            "(landscape.distributed.join) in each process of a launcher."
+        )
+    return names[0]
+
+
 def _chosen(names: Sequence[str]) -> list[str]:
     unknown = next((name for name in names if name not in MEASURES), None)
     if unknown is not None:
@@ -182,15 +204,19 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
     tell: OnEvent = on_event or (lambda _: None)
     options = {name: _options(name, settings) for name in names if _computes(settings.engine, name)}
     with count_work() as total, memory_errors(problem.batch_size):
-        known = Known(problem, cache, lambda reason: tell(NotKept(reason)))
-        evaluation = known.evaluation()
+        # process 0 alone looks into the cache and fills it: what is computed must be the same in all
+        group = problem.group
+        known = Known(problem, cache if group.rank == 0 else False, lambda reason: tell(NotKept(reason)))
+        evaluation = group.first(known.evaluation())
         if evaluation is None:
             evaluation = evaluate(problem)
             known.keep_evaluation(evaluation)
-        found = known.records(options)
+        found = group.first(known.records(options))
         about = _describe(problem, evaluation.loss, evaluation.accuracy, evaluation.classes)
 
-        def finish() -> Analysis:
+        def finish(*, whole: bool = True) -> Analysis:
+            # an interrupted process cannot ask the others what they did
+            cost = total.gradient_equivalents(len(problem) if whole else max(problem.own_count, 1))
             return Analysis(
                 measures=records,
                 problem=about,
@@ -202,7 +228,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                 },
                 checkpoint=problem.about.get("checkpoint", {}),
                 total={
-                    "cost": total.gradient_equivalents(len(problem)),
+                    "cost": float(problem.group.sum_array(np.array(cost))) if whole else cost,
                     "seconds": time.perf_counter() - start,
                     "cached": [name for name in records if name in found],
                 },
@@ -220,7 +246,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                     known.keep(name, options.get(name, {}), records[name])
                 tell(MeasureFinished(name, records[name], cached=name in found))
         except KeyboardInterrupt as error:
-            raise Interrupted(finish()) from error
+            raise Interrupted(finish(whole=False)) from error
         return finish()
 
 
@@ -257,10 +283,11 @@ def _one(
     if not _computes(settings.engine, name):
         return Record.skip(f"--engine {settings.engine} does not compute it; use --engine landscape")
     known: tuple[str, float] = ("", settings.budget)
+    own = max(problem.own_count, 1)
 
     def report(work: Work) -> None:
         if on_event is not None:
-            on_event(MeasureProgress(name, work.gradient_equivalents(len(problem)), known[1], known[0]))
+            on_event(MeasureProgress(name, work.gradient_equivalents(own), known[1], known[0]))
 
     def learn(message: str, expected: float) -> None:
         nonlocal known
@@ -306,6 +333,7 @@ def _describe(problem: Problem, loss: float, accuracy: float, classes: int | Non
         "bn_mode": problem.bn,
         "dtype": str(problem.dtype).removeprefix("torch."),
         "device": str(problem.device),
+        "processes": problem.group.size,
         "block": problem.block_size,
         "tensors": [
             {
