@@ -34,7 +34,7 @@ def parameter_jvp(
     moving = {name: theta[name] for name in tangents}
 
     def outputs(part: dict[str, Tensor]) -> Tensor:
-        result: Tensor = problem.outputs({**theta, **part}, batch.inputs)
+        result: Tensor = problem.outputs({**theta, **part}, batch.inputs, fold=True)
         return result
 
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -57,7 +57,7 @@ class InputJacobian:
             raise NotApplicableError("the inputs are not one floating-point tensor, so f has no derivative in them")
         self._inputs = batch.inputs.detach().requires_grad_()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            outputs = problem.outputs(theta, self._inputs)
+            outputs = problem.outputs(theta, self._inputs, fold=True)
         charge("forward", len(batch))
         if not isinstance(outputs, Tensor) or outputs.ndim != 2:
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__

@@ -123,7 +123,7 @@ def _channels_last(batch: Batch) -> Batch:
 def _share(problem: Problem, theta: Theta, batch: Batch, part: Part) -> Function:
     """theta -> the batch's share of L, or <f_theta, c> with the c of the parameters as they are."""
     if part == "hessian":
-        return lambda moved: problem.objective(moved, batch)
+        return lambda moved: problem.objective(moved, batch, fold=True)
     with torch.no_grad():
         outputs = problem.outputs(theta, batch.inputs)
     if not isinstance(outputs, Tensor):
@@ -132,7 +132,7 @@ def _share(problem: Problem, theta: Theta, batch: Batch, part: Part) -> Function
     with torch.enable_grad():
         value = (problem.losses_of(leaf, batch) * batch.weights).sum() / problem.total_weight
     (slope,) = torch.autograd.grad(value, leaf)
-    return lambda moved: (problem.outputs(moved, batch.inputs) * slope).sum()
+    return lambda moved: (problem.outputs(moved, batch.inputs, fold=True) * slope).sum()
 
 
 def _gradient(share: Function, leaves: Mapping[str, Tensor], *, create_graph: bool = False) -> list[Tensor]:

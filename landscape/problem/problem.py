@@ -23,6 +23,7 @@ from landscape.distributed import ALONE, Group, check_device
 from landscape.errors import DataError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.memory import SavedBytes, available_memory
 from landscape.parameters import ParameterInfo, describe
+from landscape.problem.batch_norm import AffineBatchNorm, Fold, NotFoldedError, Watch
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
@@ -105,6 +106,8 @@ class Problem:
         self.dtype = dtype or first.dtype
         self.device = check_device(device if device is not None else first.device)
         self._samples = read_samples(data)
+        self._folds: tuple[Fold, ...] = ()
+        self._normalises = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
         self.block_size = BN_GROUP if bn == "train" else BLOCK
         self.batch_is_free = batch_size is None
         self.batch_size = DEFAULT_BATCH if batch_size is None else batch_size
@@ -261,28 +264,48 @@ class Problem:
         start, stop = self._own_samples()
         return stop - start
 
-    def outputs(self, theta: Theta, inputs: Any) -> Any:
-        """f_theta(x) for a batch of inputs; differentiable in theta and the inputs, the model untouched."""
+    def outputs(self, theta: Theta, inputs: Any, *, fold: bool = False) -> Any:
+        """f_theta(x) for a batch of inputs; differentiable in theta and the inputs, the model untouched.
+
+        With `fold` a convolution and the normalisation after it are computed as one: faster, most of all when it is
+        differentiated twice, but a module's own output is then another one.
+        """
+        if fold and self._folds:
+            try:
+                return self._run(theta, inputs, self._folds)
+            except NotFoldedError:  # a network that goes another way with other samples
+                self._folds = ()
+        return self._run(theta, inputs)
+
+    def _run(self, theta: Theta, inputs: Any, folds: tuple[Fold, ...] = (), watch: bool = False) -> Any:
         constants = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in theta}
         constants |= {name: self._cast(b.detach()).clone() for name, b in self.model.named_buffers()}
         arguments = (
             tuple(inputs) if isinstance(inputs, (tuple, list)) else (() if isinstance(inputs, dict) else (inputs,))
         )
         keywords = inputs if isinstance(inputs, dict) else {}
-        with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model):
-            return functional_call(self.model, {**constants, **theta}, arguments, keywords)
+        tensors = {**constants, **theta}
+        if not self._normalises:
+            with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model):
+                return functional_call(self.model, tensors, arguments, keywords)
+        mode = Watch(tensors) if watch else AffineBatchNorm(folds, tensors)
+        with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model), mode:
+            outputs = functional_call(self.model, tensors, arguments, keywords)
+        if isinstance(mode, Watch):
+            self._folds = mode.folds(outputs)
+        return outputs
 
-    def losses(self, theta: Theta, batch: Batch) -> Tensor:
-        """l_n (N,) of a batch."""
-        return self._per_sample.values(self.outputs(theta, batch.inputs), batch.targets)
+    def losses(self, theta: Theta, batch: Batch, *, fold: bool = False) -> Tensor:
+        """l_n (N,) of a batch; `fold` as in `outputs`."""
+        return self._per_sample.values(self.outputs(theta, batch.inputs, fold=fold), batch.targets)
 
     def losses_of(self, outputs: Any, batch: Batch) -> Tensor:
         """l_n (N,) from outputs that are known already."""
         return self._per_sample.values(outputs, batch.targets)
 
-    def objective(self, theta: Theta, batch: Batch) -> Tensor:
+    def objective(self, theta: Theta, batch: Batch, *, fold: bool = False) -> Tensor:
         """The batch's share of L: sum over its samples of w_n l_n / sum of all weights. The shares add up to L."""
-        return (self.losses(theta, batch) * batch.weights).sum() / self.total_weight
+        return (self.losses(theta, batch, fold=fold) * batch.weights).sum() / self.total_weight
 
     # -- checks --------------------------------------------------------------------------------------------------
 
@@ -324,8 +347,11 @@ class Problem:
         try:
             with torch.random.fork_rng():
                 with torch.no_grad():
-                    outputs = self.outputs(self.parameters, batch.inputs)
+                    outputs = self._run(self.parameters, batch.inputs, watch=self.bn == "eval")
                 again, saved = self._saved(batch)
+                with torch.no_grad():  # what no function call shows is found by its result
+                    if self._folds and not _close(outputs, self.outputs(self.parameters, batch.inputs, fold=True)):
+                        self._folds = ()
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             if any(words in str(error).lower() for words in ("out of memory", "can't allocate memory")):
                 raise

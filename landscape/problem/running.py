@@ -1,19 +1,17 @@
 """How a network is run: which mode its modules are in, and on which kernels.
 
-A measure differentiates twice, forward and backward. Some fused kernels have no second derivative or no forward mode,
-some have slow ones; here they are exchanged for others that compute the same function.
+A measure differentiates twice, forward and backward. Some fused kernels have no second derivative or no forward mode;
+here they are exchanged for others that compute the same function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 
 @contextmanager
@@ -42,10 +40,10 @@ def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> 
 
 @contextmanager
 def differentiable_kernels(model: nn.Module) -> Iterator[None]:
-    """Keep `model` off the fused kernels that have no forward mode, no second derivative or a slow one.
+    """Keep `model` off the fused kernels that have no forward mode or no second derivative.
 
-    These are the inference path of transformer layers, the recurrent layers of cuDNN and oneDNN, and batch
-    normalisation by running statistics, whose second derivative makes a dozen passes over the activations.
+    These are the inference path of transformer layers and the recurrent layers of cuDNN and oneDNN; for batch
+    normalisation see `landscape.problem.batch_norm`.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
@@ -56,44 +54,4 @@ def differentiable_kernels(model: nn.Module) -> Iterator[None]:
             stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
             torch._C._set_mkldnn_enabled(False)
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-            stack.enter_context(_AffineBatchNorm())
         yield
-
-
-class _AffineBatchNorm(TorchFunctionMode):
-    """Computes batch normalisation by running statistics as what it is, an affine map of each channel."""
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = dict(kwargs or {})
-        if function is F.batch_norm:
-            return _batch_norm(*args, **given)
-        return function(*args, **given)
-
-
-def _batch_norm(
-    x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    if training or running_mean is None or running_var is None:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
-    scale = (running_var + eps).rsqrt()
-    if weight is not None:
-        scale = scale * weight
-    shift = -running_mean * scale
-    if bias is not None:
-        shift = shift + bias
-    shape = [1, -1] + [1] * (x.ndim - 2)
-    return x * scale.view(shape) + shift.view(shape)
