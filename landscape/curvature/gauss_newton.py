@@ -71,8 +71,8 @@ def _along_the_slope(problem: Problem, factor: CurvatureFactor, outputs: Tensor,
     """The unit vectors along S_n' dl_n/df; zero where that is zero."""
     leaf = outputs.detach().requires_grad_()
     with torch.enable_grad():
-        losses = problem.losses_of(leaf, batch)
-    (slope,) = torch.autograd.grad(losses.sum(), leaf)
+        total = problem.losses_of(leaf, batch).sum()
+    (slope,) = torch.autograd.grad(total, leaf)
     w = factor.transposed(outputs, batch.targets, slope)
     norm = _dot(w, w).sqrt()
     return torch.where(norm > 0, w / norm, torch.zeros_like(w))

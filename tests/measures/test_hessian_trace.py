@@ -255,3 +255,27 @@ def _second_block(problem: Problem) -> float:
     f = Function(problem.model, problem.loss, inputs[32:64], targets[32:64], np.ones(32))
     v = rademacher(problem.size, 5, 0, 1, dtype=torch.float64).numpy()
     return float(v @ oracles.hessian(f) @ v)
+
+
+class Recurrent(nn.Module):
+    """A matrix of its own that is used twice, and no layer that a rule knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.matrix = nn.Parameter(torch.randn(4, 4, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x @ self.matrix) @ self.matrix
+
+
+def test_a_network_without_any_known_layer_is_taken_apart() -> None:
+    x = torch.linspace(-1, 1, 160, dtype=torch.float64).reshape(40, 4).sin()
+    problem = Problem(Recurrent(), nn.CrossEntropyLoss(), (x, torch.arange(40) % 4))
+    apart, whole = (
+        landscape.hessian_trace(problem, estimator=estimator, rtol=0.01, budget=5000)
+        for estimator in ("gauss-newton", "hutchinson")
+    )
+    assert apart.details["estimator"] == "gauss-newton"
+    assert abs(apart.value - whole.value) < 4 * math.hypot(apart.stderr, whole.stderr)
