@@ -34,7 +34,11 @@ _CLASS_BOOKKEEPING = {
     "__slotnames__",  # written by copying or pickling an instance
 }  # fmt: skip
 # the mode is set anew in each forward pass; the lists repeat parameters, partly as weak references
-_MODULE_BOOKKEEPING = {"training", "_flat_weights", "_flat_weight_refs", "_compiled_call_impl"}
+_MODULE_BOOKKEEPING = {"training", "_flat_weights", "_flat_weight_refs", "_compiled_call_impl"} | {
+    name
+    for name in vars(nn.Module())
+    if "state_dict" in name  # hooks of saving and loading
+}
 _NAMED_ONLY = (
     types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
     types.MemberDescriptorType, types.GetSetDescriptorType,
@@ -139,7 +143,7 @@ class Contents:
             raise UnknowableError("a TorchScript network does not show its source")
         parts: Parts = ["network", _Within(type(module))]
         for name, value in sorted(vars(module).items()):
-            if name in _MODULE_BOOKKEEPING or "state_dict" in name:
+            if name in _MODULE_BOOKKEEPING:
                 continue
             hooks = name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
             # hooks are registered under numbers that count all hooks of the process

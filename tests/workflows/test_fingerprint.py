@@ -69,6 +69,8 @@ DIFFERENT: dict[str, Callable[[], Problem]] = {
     "a frozen weight": lambda: problem(moved(lambda m: m[0].weight.requires_grad_(False))),
     "a setting of a layer": lambda: problem(network(slope=0.2)),
     "a layer": lambda: problem(moved(lambda m: m.__setitem__(2, nn.Tanh()))),
+    "a value of a model's own, 1": lambda: problem(moved(lambda m: setattr(m, "my_state_dict", {"gain": 1.0}))),
+    "a value of a model's own, 2": lambda: problem(moved(lambda m: setattr(m, "my_state_dict", {"gain": 2.0}))),
     "a hook": lambda: problem(moved(as_plain_batches)),
     "a sample": lambda: problem(x=X + X.eq(X[3, 1]) * 1e-6),
     "a label": lambda: problem(y=(Y + (torch.arange(10) == 3)) % 3),
