@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 
@@ -49,9 +51,18 @@ def say_error(text: str) -> None:
 
 
 def show(renderable: RenderableType, *, to_messages: bool = False) -> None:
-    """Write a table or a text to standard output, or to standard error where that carries a document."""
-    if not _silent:
-        (messages() if to_messages else output()).print(renderable)
+    """Write a table or a text to standard output, or to standard error where that carries a document.
+
+    Raises:
+        WriteError, BrokenPipeError: as `write_document`.
+    """
+    if _silent:
+        return
+    if to_messages:
+        messages().print(renderable)
+    else:
+        with _writing():
+            output().print(renderable)
 
 
 def write_document(text: str) -> None:
@@ -63,9 +74,23 @@ def write_document(text: str) -> None:
     """
     if _silent:
         return
+    with _writing():
+        if sys.stdout is not None:
+            sys.stdout.write(text)
+        flush()
+
+
+def flush() -> None:
+    """Hand on what is still held of both streams; one that is closed is None."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        yield
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise

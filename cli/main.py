@@ -103,7 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             standalone_mode=False,
             obj=session,
         )
-        sys.stdout.flush()
+        console.flush()
     except LandscapeError as error:
         if processes.may_tell(error):
             _tell(str(error), session)

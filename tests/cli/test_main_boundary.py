@@ -1,5 +1,6 @@
 """The one error boundary: which exception gives which exit code and which words, and what help costs."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from landscape import errors
-from landscape_cli import targets
+from landscape_cli import console, targets
 from landscape_cli.exits import Exit
 from landscape_cli.main import main
 
@@ -181,6 +182,25 @@ def test_a_full_disk_is_said() -> None:
         )
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write to standard output: No space left")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell of POSIX closes a stream")
+def test_a_closed_output_is_no_error() -> None:
+    command = [sys.executable, "-m", "landscape_cli.main", "--version"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_said_of_a_table_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(errors.WriteError, match="No space left"):
+            console.show("a table")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
 
 
 def test_an_encoding_without_the_signs_changes_them_only() -> None:
