@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from landscape.errors import DeviceError, ProcessError
+from landscape.launchers import launched, own_number
 from landscape_cli import console
 from landscape_cli.exits import Exit
 
@@ -54,13 +55,11 @@ def begin(arguments: Sequence[str] | None) -> None:
 
 def join_launched(devices: str) -> None:
     """Join the group, where a launcher started this process as one of several."""
-    if "RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
+    if not launched():
         return
     # Loaded here: torch.
     from landscape import distributed
 
-    if not distributed.launched():
-        return
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     if _number() > 0:
         console.silence(True)
@@ -140,15 +139,14 @@ def end(code: int) -> int:
             code = _reason() or _lost()
     except RuntimeError:
         code = _lost()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    console.flush()
     os._exit(code)  # torch's own end of a group waits for processes that may be gone
 
 
 def _number() -> int:
     if _run.group is not None:
         return _run.group.rank
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+    return own_number()
 
 
 def _has_parent() -> bool:

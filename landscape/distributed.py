@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +25,7 @@ from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from landscape.errors import DeviceError, OptionError, ProcessError
+from landscape.launchers import launched, slurm_environment
 
 _RENDEZVOUS = timedelta(minutes=5)
 # A process may wait for another for as long as that one loads its data; a death is noticed otherwise.
@@ -166,7 +168,7 @@ def parse_devices(text: str) -> Devices:
     gpus = torch.cuda.device_count()
     if text == "auto":
         return Devices(tuple(f"cuda:{i}" for i in range(gpus)) or ("cpu",))
-    if text.lstrip("-").isdigit():
+    if re.fullmatch("-?[0-9]+", text):
         return _counted(int(text), gpus)
     names = tuple(name.strip() for name in text.split(","))
     if len(names) > 1:
@@ -218,18 +220,6 @@ def check_device(device: str | torch.device) -> torch.device:
     return wanted
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a launcher (torchrun, Slurm, ours) started this process as one of several."""
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        return int(environment["WORLD_SIZE"]) > 1
-    # a batch script itself has SLURM_NTASKS too, but only srun makes a step with several tasks
-    return "SLURM_STEP_ID" in environment and "SLURM_PROCID" in environment and _slurm_size(environment) > 1
-
-
-def _slurm_size(environment: Mapping[str, str]) -> int:
-    return int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1")))
-
-
 def join(devices: str = "auto") -> Group:
     """Join the group that a launcher made: torchrun's, Slurm's, or the one that the program itself initialised.
 
@@ -279,36 +269,6 @@ def leave(group: Group) -> None:
     """End the group's connections; the processes need not do so together."""
     if group.size > 1 and dist.is_initialized():
         dist.destroy_process_group()
-
-
-def slurm_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What torchrun would set, from what Slurm sets: every task of a step finds the same address and port."""
-    job = int(environment.get("SLURM_JOB_ID", "0"))
-    step = environment.get("SLURM_STEP_ID", "0")
-    nodes = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_JOB_NODELIST", "localhost"))
-    size = _slurm_size(environment)
-    per_node = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE", ""))
-    found = {
-        "RANK": environment["SLURM_PROCID"],
-        "WORLD_SIZE": str(size),
-        "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
-        "MASTER_ADDR": environment.get("MASTER_ADDR", first_host(nodes)),
-        # two steps of a job at the same time need ports of their own; below the range of passing connections
-        "MASTER_PORT": environment.get("MASTER_PORT", str(12000 + (job + 97 * int(step or 0)) % 20000)),
-    }
-    if "," not in per_node and per_node:  # the same on every node: 4 or 4(x2)
-        found["LOCAL_WORLD_SIZE"] = per_node.partition("(")[0]
-    return found
-
-
-def first_host(nodes: str) -> str:
-    """The first host of a Slurm node list: `gpu[003-007,12],cpu1` gives `gpu003`."""
-    head, bracket, rest = nodes.partition("[")
-    if not bracket or "," in head:
-        return head.split(",")[0]
-    numbers, _, after = rest.partition("]")
-    suffix = after.split(",")[0]
-    return head + numbers.split(",")[0].split("-")[0] + suffix
 
 
 def _own_device(devices: str, local_rank: int, local_size: int) -> str:

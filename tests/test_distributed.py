@@ -15,9 +15,10 @@ from group_worker import SIZES
 
 from landscape import distributed
 from landscape.config.analysis import AnalysisRun
-from landscape.distributed import ALONE, Devices, Group, first_host, launched, parse_devices, slurm_environment
+from landscape.distributed import ALONE, Devices, Group, parse_devices
 from landscape.errors import DeviceError, OptionError, ProcessError
 from landscape.launch import LOST, _exit_code, run_processes
+from landscape.launchers import first_host, launched, own_number, slurm_environment
 from landscape.workflows.analyze import analyze_checkpoint
 
 # Error budget: another order of a sum of 300 float64 numbers moves it by 1e-14 of its size, and ten Lanczos steps
@@ -126,6 +127,8 @@ def test_devices(text: str, gpus: int, expected: Devices, monkeypatch: pytest.Mo
     [
         ("0", 0, OptionError, "at least 1"),
         ("-2", 0, OptionError, "at least 1"),
+        ("--2", 0, DeviceError, "--2"),
+        ("\u00b2", 0, DeviceError, "not there"),
         ("1000", 0, OptionError, "7 cores"),
         ("3", 2, DeviceError, "has 2 GPUs"),
         ("cuda:0,cuda:0", 2, OptionError, "twice"),
@@ -143,7 +146,8 @@ def test_devices_that_cannot_be(
 
 def machine(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(distributed, "check_device", torch.device)
+    if gpus:
+        monkeypatch.setattr(distributed, "check_device", torch.device)
     monkeypatch.setattr(distributed.os, "sched_getaffinity", lambda _: set(range(7)), raising=False)
 
 
@@ -171,6 +175,7 @@ def test_a_step_of_slurm_is_a_group() -> None:
         "SLURM_STEP_NODELIST": "gpu[3-4]", "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
     }  # fmt: skip
     assert launched(step)
+    assert own_number(step) == 5
     found = slurm_environment(step)
     assert found == {
         "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "gpu3",
@@ -179,6 +184,19 @@ def test_a_step_of_slurm_is_a_group() -> None:
     other_step = slurm_environment({**step, "SLURM_STEP_ID": "2"})
     assert other_step["MASTER_PORT"] != found["MASTER_PORT"]
     assert slurm_environment({**step, "SLURM_PROCID": "0"})["MASTER_PORT"] == found["MASTER_PORT"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "1"}, {"RANK": "1", "WORLD_SIZE": "1"}, {"RANK": "x", "WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": "x"}, {"SLURM_PROCID": "1"}, {"SLURM_PROCID": "1", "SLURM_STEP_ID": "0"},
+    ],
+)  # fmt: skip
+def test_stray_variables_make_no_group(environment: dict[str, str]) -> None:
+    """A process that took itself for number 1 would leave all words and results to a number 0 that is not there."""
+    assert not launched(environment)
+    assert own_number(environment) == 0
 
 
 def test_what_the_exit_codes_of_processes_come_to() -> None:
