@@ -129,7 +129,8 @@ def _leave(outcome: Outcome, *, as_one: bool) -> None:
     if as_one and len(outcome.failures) == 1 and not outcome.interrupted:
         raise outcome.failures[0][1]
     for path, error in outcome.failures:
-        console.say_error(str(error) if as_one else f"{path}: {error}")
+        named = as_one or str(error).startswith(str(path))
+        console.say_error(str(error) if named else f"{path}: {error}")
     if outcome.interrupted:
         names = [name for analysis in outcome.finished[-1:] for name in analysis.measures]
         console.say(f"kept what was finished: {', '.join(names)}" if names else "nothing was finished")
