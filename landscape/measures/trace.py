@@ -177,6 +177,8 @@ def _why_whole(problem: Problem) -> str | None:
     """Why H cannot be taken apart; None where it can."""
     if problem.factor is None:
         return f"no curvature in the outputs is known of the loss {problem.loss_name}"
+    if not problem.factor.exists(problem.samples.targets):
+        return f"negative weights or targets make the loss {problem.loss_name} no convex function of the outputs"
     if problem.bn == "train":
         return "with --bn train the samples of a group depend on each other"
     with torch.no_grad():

@@ -31,10 +31,12 @@ class CurvatureFactor:
     Attributes:
         times: (outputs, targets, e) -> S_n e_n for every sample; e and the result have the outputs' shape (N, K, ...).
         transposed: the same with S_n'.
+        exists: targets -> whether d^2 l_n / df^2 is positive semidefinite with all of them.
     """
 
     times: Callable[[Tensor, Any, Tensor], Tensor]
     transposed: Callable[[Tensor, Any, Tensor], Tensor]
+    exists: Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _known(loss: LossLike) -> PerSampleLoss | None:
             _unreduced(nn.MSELoss(reduction="none")),
             _ones,
             _squared_error_form,
-            _diagonal(lambda outputs, targets: torch.full_like(outputs, 2.0)),
+            _diagonal(lambda outputs, targets: torch.full_like(outputs, 2.0), lambda targets: True),
         )
     if kind is nn.BCEWithLogitsLoss:
         assert isinstance(loss, nn.BCEWithLogitsLoss)
@@ -141,18 +143,21 @@ def _known(loss: LossLike) -> PerSampleLoss | None:
         elementwise.reduction = "none"
         plain = loss.weight is None and loss.pos_weight is None
 
+        def scale(targets: Tensor) -> Tensor:
+            positive = 1.0 if elementwise.pos_weight is None else elementwise.pos_weight.to(targets)
+            weight = 1.0 if elementwise.weight is None else elementwise.weight.to(targets)
+            return weight * (positive * targets + 1 - targets)
+
         def curvature(outputs: Tensor, targets: Tensor) -> Tensor:
             p = outputs.sigmoid()
-            positive = 1.0 if elementwise.pos_weight is None else elementwise.pos_weight.to(outputs)
-            weight = 1.0 if elementwise.weight is None else elementwise.weight.to(outputs)
-            return weight * (positive * targets + 1 - targets) * p * (1 - p)
+            return scale(targets) * p * (1 - p)
 
         return PerSampleLoss(
             "binary cross-entropy",
             _unreduced(elementwise),
             _ones,
             _bernoulli_form if plain else None,
-            _diagonal(curvature),
+            _diagonal(curvature, lambda targets: bool((scale(targets.double()) >= 0).all())),
         )
     if isinstance(loss, nn.modules.loss._Loss) and kind in (nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss):
         elementwise_loss = copy.copy(loss)
@@ -216,9 +221,13 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> PerSampleLoss:
         p = outputs.softmax(1)
         return scale(outputs, targets) * p.sqrt() * (c - (p * c).sum(1, keepdim=True))
 
+    def exists(targets: Tensor) -> bool:
+        negative = targets.is_floating_point() and bool((targets < 0).any())
+        return not negative and (loss.weight is None or bool((loss.weight >= 0).all()))
+
     # a label's Hessian is diag(p) - p p' whatever the label, unless smoothing mixes classes of different weights
     mixed = loss.weight is not None and loss.label_smoothing > 0
-    factor = None if mixed else CurvatureFactor(times, transposed)
+    factor = None if mixed else CurvatureFactor(times, transposed, exists)
     return PerSampleLoss("cross-entropy", values, weights, fisher_form, factor, ignored=loss.ignore_index)
 
 
@@ -260,14 +269,14 @@ def _squared_error_form(outputs: Tensor, targets: Tensor, u: Tensor) -> Tensor:
     return 2 * u.reshape(u.shape[0], -1).square().mean(1)
 
 
-def _diagonal(curvature: Callable[[Tensor, Tensor], Tensor]) -> CurvatureFactor:
+def _diagonal(curvature: Callable[[Tensor, Tensor], Tensor], exists: Callable[[Any], bool]) -> CurvatureFactor:
     """The factor for a mean over the outputs of losses of one output each, whose second derivatives are given."""
 
     def times(outputs: Tensor, targets: Tensor, e: Tensor) -> Tensor:
         size = outputs[0].numel()
         return (curvature(outputs, targets.to(outputs)) / size).sqrt() * e
 
-    return CurvatureFactor(times, times)
+    return CurvatureFactor(times, times, exists)
 
 
 def _bernoulli_form(outputs: Tensor, targets: Tensor, u: Tensor) -> Tensor:

@@ -279,3 +279,24 @@ def test_a_network_without_any_known_layer_is_taken_apart() -> None:
     )
     assert apart.details["estimator"] == "gauss-newton"
     assert abs(apart.value - whole.value) < 4 * math.hypot(apart.stderr, whole.stderr)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (nn.BCEWithLogitsLoss(pos_weight=torch.tensor(0.2)), torch.full((20, 3), 2.0)),
+        (nn.BCEWithLogitsLoss(pos_weight=torch.tensor(-3.0)), torch.ones(20, 3)),
+        (nn.CrossEntropyLoss(), torch.full((20, 3), -0.5)),
+    ],
+)
+def test_a_loss_that_is_not_convex_is_left_whole(loss: nn.Module, targets: torch.Tensor) -> None:
+    """Its curvature in the outputs has no square root; these losses of linear outputs have negative traces only."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3).double()
+    problem = Problem(model, loss, (torch.linspace(-1, 1, 80, dtype=torch.float64).reshape(20, 4), targets.double()))
+    record = landscape.hessian_trace(problem)
+    assert record.details["estimator"] == "hutchinson"
+    assert record.value < 0
+    with pytest.raises(OptionError, match="no convex"):
+        landscape.hessian_trace(problem, estimator="gauss-newton")
