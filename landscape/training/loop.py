@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from landscape.errors import DivergedError, NonFiniteError
 from landscape.training.events import OnEvent, StepDone, ignore
 from landscape.training.failures import user_errors
+from landscape.training.passes import Passes, take_step
 from landscape.training.schedules import Schedule
 from landscape.training.state import TrainingState
 
@@ -64,7 +66,8 @@ def fit(
     A fresh state yields epoch 0 first, before any step. While the consumer has a row, `state` is that of the row's
     epoch: it may be saved, or measured if that leaves it and the global random state as they are.
 
-    Cost: an epoch is one gradient pass over `train` and one forward pass over each split.
+    Cost: an epoch is one gradient pass over `train` (more if the optimizer asks for them) and one forward pass over
+    each split.
 
     Raises:
         DivergedError: a loss is NaN or infinite; names the step and its learning rate. `state` is then unusable.
@@ -84,7 +87,7 @@ def train_epoch(
 ) -> None:
     """One pass over `train` in an order drawn from `state.order`; adds one to `state.epoch`.
 
-    Cost: one gradient pass. One synchronisation with the device, at the end.
+    Cost: one gradient pass, and what the optimizer asks for besides. One synchronisation with the device, at the end.
 
     Raises:
         DivergedError: the loss of a step is NaN or infinite.
@@ -98,11 +101,9 @@ def train_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = schedule(state.step)
         with user_errors(batch_size):
-            loss = cross_entropy(state.model(train.inputs[chosen]), train.labels[chosen])
-            state.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            state.optimizer.step()
-        losses[number] = loss.detach()
+            passes = Passes(state.model, partial(_batch_loss, state.model, train, chosen))
+            losses[number] = passes.gradient()
+            take_step(state.optimizer, passes)
         state.step += 1
         on_event(StepDone(state.epoch + 1, state.step))
     bad = (~torch.isfinite(losses)).nonzero()
@@ -110,6 +111,10 @@ def train_epoch(
         number = int(bad[0])
         raise _diverged(float(losses[number]), first + number, state.epoch + 1, schedule(first + number))
     state.epoch += 1
+
+
+def _batch_loss(model: nn.Module, split: Split, chosen: Tensor) -> Tensor:
+    return cross_entropy(model(split.inputs[chosen]), split.labels[chosen])
 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int) -> Metrics:

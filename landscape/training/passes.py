@@ -1,0 +1,105 @@
+"""The passes over one batch that an optimizer may ask for besides the gradient that it is given.
+
+Most optimizers need `.grad` and no more. SAM needs the gradient at other weights, CBLR products with the Hessian of
+the batch's loss. The loop hands them a `Passes`, so that how a batch becomes a loss stays its own affair.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn, optim
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The loss of the step's batch, to be computed as often as an optimizer needs it.
+
+    Only `gradient` counts as the step's pass: it alone moves buffers (the running statistics of batch
+    normalisation), which then are those of the weights before the step. The other passes leave every buffer as it
+    was. Random layers (dropout) draw anew in each pass.
+
+    Attributes:
+        model: the network, in train mode.
+        loss: runs the network on the batch and gives the mean loss with its graph.
+    """
+
+    model: nn.Module
+    loss: Callable[[], Tensor]
+
+    def gradient(self) -> Tensor:
+        """Put the gradient of the batch's loss into `.grad`; return the loss without its graph. One gradient."""
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        loss = self.loss()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def gradient_again(self) -> Tensor:
+        """As `gradient`, at the present weights, and no buffer moves."""
+        with _buffers_kept(self.model):
+            return self.gradient()
+
+    def hessian_products(self, parameters: Sequence[Tensor], vectors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+        """The products of the batch's Hessian with each of `vectors`, each shaped like `parameters`.
+
+        Neither `.grad` nor a buffer changes. A parameter that the loss does not depend on has products 0.
+        Cost: one gradient, and about 1.5 gradients a vector.
+        """
+        # The math kernel: fused attention has no second derivative.
+        with _buffers_kept(self.model), torch.enable_grad(), sdpa_kernel([SDPBackend.MATH]):
+            gradient = torch.autograd.grad(
+                self.loss(), parameters, create_graph=True, allow_unused=True, materialize_grads=True
+            )
+            curved = [i for i, g in enumerate(gradient) if g.requires_grad]
+            products = []
+            for v in vectors:
+                if not curved:
+                    products.append([torch.zeros_like(p) for p in parameters])
+                    continue
+                products.append(
+                    list(
+                        torch.autograd.grad(
+                            [gradient[i] for i in curved],
+                            parameters,
+                            grad_outputs=[v[i] for i in curved],
+                            retain_graph=True,
+                            allow_unused=True,
+                            materialize_grads=True,
+                        )
+                    )
+                )
+            return products
+
+
+class MultiPassOptimizer(optim.Optimizer, ABC):
+    """An optimizer that needs more of the batch than its gradient; `.grad` holds that when a step begins."""
+
+    @abstractmethod
+    def step_with(self, passes: Passes) -> None:
+        """Take a step with the batch of `passes`."""
+
+
+def take_step(optimizer: optim.Optimizer, passes: Passes) -> None:
+    """Take a step of any optimizer, with `.grad` filled by `passes.gradient()`."""
+    if isinstance(optimizer, MultiPassOptimizer):
+        optimizer.step_with(passes)
+    else:
+        optimizer.step()
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Put every buffer back after the block. Not a flag of BatchNorm's: networks bring layers of their own."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
