@@ -43,19 +43,34 @@ def train(
         ),
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(metavar="sgd|adamw", help="The optimizer. Default: sgd.", rich_help_panel=HOW)
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="sgd, adam, adamw, lamb, lars, percent-delta, mclr, cblr; or sam, asam around one of them: "
+            "sam:base=lamb. Options of its own after a colon: sgd:nesterov=true. Default: sgd.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="Learning rate. Default: sgd 0.1, adamw 0.001.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="RATE",
+            help="Learning rate. Default: sgd 0.1, adam 0.001, adamw 0.001, lamb 0.005, lars 1.0, percent-delta 0.02, "
+            "mclr 0.01, cblr 0.01, sam and asam that of their base.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     momentum: Annotated[
         float | None,
-        typer.Option(metavar="MU", help="Momentum in [0, 1), for sgd. Default: 0.9.", rich_help_panel=HOW),
+        typer.Option(metavar="MU", help="Momentum in [0, 1), for sgd and lars. Default: 0.9.", rich_help_panel=HOW),
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option(metavar="LAMBDA", help="Weight decay. Default: sgd 0.0005, adamw 0.01.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="LAMBDA",
+            help="Weight decay. Default: adam 0.0, adamw and lamb 0.01, the others 0.0005.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Samples a step. Default: 64.", rich_help_panel=HOW)

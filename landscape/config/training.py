@@ -14,12 +14,13 @@ class TrainConfig(BaseModel):
     """What decides the weights that training ends with; a change of any field may change them.
 
     `lr`, `momentum` and `weight_decay` left out are the optimizer's own defaults; its registry entry also says
-    which of them it takes. The defaults here train the default network to a test accuracy above 0.97 in seconds.
+    which of them it takes, and which options may follow its name. The defaults here train the default network to a
+    test accuracy above 0.97 in seconds.
 
     Attributes:
         model: the network, `NAME[:key=value,...]`.
         data: the data set, `NAME[:FOLDER]`.
-        optimizer: a name in `landscape.training.optimizers.OPTIMIZERS`.
+        optimizer: a name in `landscape.training.optimizers`, `NAME[:key=value,...]`.
         lr: the learning rate eta.
         momentum: the factor of the velocity, in [0, 1).
         weight_decay: lambda; the optimizer says how it enters.

@@ -69,6 +69,7 @@ def test_a_runs_config_is_a_recipe(tmp_path):
     ("arguments", "words"),
     [
         (["--optimizer", "sdg"], "Did you mean sgd"),
+        (["--optimizer", "sam:bas=lamb"], "sam with base sgd has no option 'bas'. Did you mean base"),
         (["--model", "resnet9"], "Did you mean"),
         (["--data", "digts"], "Did you mean digits"),
         (["--set", "epoch=3"], "unknown setting 'epoch'. Did you mean epochs"),

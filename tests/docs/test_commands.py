@@ -11,6 +11,8 @@ import pytest
 import typer
 
 from landscape.catalog import CATALOG
+from landscape.training.optimizers import OPTIMIZERS, WRAPPERS
+from landscape.training.optimizers.family import SETTINGS
 from landscape_cli.main import Session, app, main
 from landscape_cli.reference import reference
 
@@ -64,6 +66,16 @@ def test_links_lead_to_files(page: Path) -> None:
 
 def test_the_command_line_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run `make docs`"
+
+
+def test_every_optimizer_has_its_section_and_its_defaults() -> None:
+    page = (ROOT / "docs" / "training.md").read_text()
+    for family in [*OPTIMIZERS.values(), *WRAPPERS.values()]:
+        assert f"\n## {family.name}\n" in page
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{family.name}` |"))
+        for option, field in family.options.model_fields.items():
+            default = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+            assert (f" {default}" if option in SETTINGS else f"`{option}={default}`") in row, (family.name, option)
 
 
 def test_every_measure_has_its_page_and_its_line() -> None:

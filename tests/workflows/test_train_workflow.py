@@ -26,7 +26,7 @@ from landscape.errors import (
 from landscape.models import build_model, parse_model
 from landscape.training.events import AlreadyFinished, EpochFinished, StepDone, TrainingStarted
 from landscape.training.history import read_history
-from landscape.training.optimizers import OPTIMIZERS
+from landscape.training.optimizers import OPTIMIZERS, WRAPPERS
 from landscape.workflows import train as workflow
 from landscape.workflows.train import resolve, train
 
@@ -165,12 +165,20 @@ def test_the_callers_random_state_neither_matters_nor_changes(tmp_path):
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, *WRAPPERS, "sgd:nesterov=true", "sam:base=lamb"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_optimizer_trains_the_default_network_at_its_default_rate(tmp_path, optimizer, seed):
+    metrics = train(TrainConfig(optimizer=optimizer, seed=seed), TrainRun(out=tmp_path)).metrics
+    assert metrics["test_accuracy"] > 0.95
+
+
 def test_another_seed_is_another_trajectory(tmp_path):
     rows = [train(quick(seed=seed), TrainRun(out=tmp_path / str(seed))).metrics for seed in (0, 1)]
     assert rows[0]["train_loss"] != rows[1]["train_loss"]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, *WRAPPERS, "asam:base=cblr,interval=3"])
 @pytest.mark.parametrize("stop_step", [3, STEPS, STEPS + 5, 3 * STEPS])
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, optimizer, stop_step):
     def stop(event):

@@ -4,35 +4,34 @@
     m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2
     theta <- theta - eta (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-at step t = 1, 2, ... with b1 = 0.9, b2 = 0.999, eps = 1e-8. The decay is multiplied by the learning rate, as in
-PyTorch; the paper's own lambda is eta lambda here.
+at step t = 1, 2, ... with b1 = 0.9, b2 = 0.999, eps = 1e-8 if not given otherwise. The decay is multiplied by the
+learning rate, as in PyTorch; the paper's own lambda is eta lambda here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from pydantic import Field
+from torch import optim
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import nn, optim
-
-from landscape.training.optimizers.family import OptimizerFamily
-
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
+from landscape.training.optimizers.adam import AdamOptions
+from landscape.training.optimizers.family import OptimizerFamily, Parameters
 
 
-class AdamwOptions(BaseModel):
-    """eta = `lr`, lambda = `weight_decay`."""
+class AdamwOptions(AdamOptions):
+    """As Adam's, with a decay by default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
 
 
-def build_adamw(parameters: Iterable[nn.Parameter], options: AdamwOptions) -> optim.AdamW:
+def build_adamw(parameters: Parameters, options: AdamwOptions) -> optim.AdamW:
     """AdamW over `parameters`; state of two moments and a step count a parameter."""
-    return optim.AdamW(parameters, lr=options.lr, betas=BETAS, eps=EPSILON, weight_decay=options.weight_decay)
+    return optim.AdamW(
+        parameters,
+        lr=options.lr,
+        betas=(options.beta1, options.beta2),
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+    )
 
 
 ADAMW = OptimizerFamily(

@@ -6,8 +6,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
-from torch import nn, optim
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, optim
+
+# What `build` takes: parameters, or groups of them as in torch.optim, each with a weight_decay of its own.
+Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+# The options that are settings of a run (`--lr`, ...); all others are given with the name: `adam:beta1=0.8`.
+SETTINGS = ("lr", "momentum", "weight_decay")
+
+
+class Options(BaseModel):
+    """Base of the options of an optimizer: unknown names, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -16,14 +28,39 @@ class OptimizerFamily:
 
     Attributes:
         name: what `--optimizer` takes.
-        options: the settings that it takes, with their defaults and ranges; each field is one of `TrainConfig`.
+        options: what it takes, with defaults and ranges; those in `SETTINGS` are fields of `TrainConfig`.
         build: (parameters, options) -> the optimizer; `options` is an instance of the class above.
         about: the update in a line.
         reference: where it was published.
     """
 
     name: str
-    options: type[BaseModel]
-    build: Callable[[Iterable[nn.Parameter], Any], optim.Optimizer]
+    options: type[Options]
+    build: Callable[[Parameters, Any], optim.Optimizer]
     about: str
     reference: str
+
+
+@dataclass(frozen=True)
+class WrapperFamily:
+    """A method around the step of another optimizer, by name: `sam:base=lamb,rho=0.1`.
+
+    Attributes:
+        name: what `--optimizer` takes.
+        options: of the method itself; those of the base may be given beside them.
+        wrap: (base, options) -> the optimizer; `options` is an instance of the class above.
+        about: the update in a line.
+        reference: where it was published.
+    """
+
+    name: str
+    options: type[WrapperOptions]
+    wrap: Callable[[optim.Optimizer, Any], optim.Optimizer]
+    about: str
+    reference: str
+
+
+class WrapperOptions(Options):
+    """What all wrappers take: `base`, the name of the optimizer that takes the step."""
+
+    base: str = "sgd"
