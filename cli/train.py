@@ -46,8 +46,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="sgd, adam, adamw, lamb, lars, percent-delta, mclr, cblr; or sam, asam around one of them: "
-            "sam:base=lamb. Options of its own after a colon: sgd:nesterov=true. Default: sgd.",
+            help="sgd, adam, adamw, lamb, lars, percent-delta, mclr, cblr, kfac-f, kfac-g; or sam, asam around one of "
+            "them: sam:base=lamb. Options of its own after a colon: sgd:nesterov=true. Default: sgd.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -56,13 +56,17 @@ def train(
         typer.Option(
             metavar="RATE",
             help="Learning rate. Default: sgd 0.1, adam 0.001, adamw 0.001, lamb 0.005, lars 1.0, percent-delta 0.02, "
-            "mclr 0.01, cblr 0.01, sam and asam that of their base.",
+            "mclr, cblr, kfac-f and kfac-g 0.01, sam and asam that of their base.",
             rich_help_panel=HOW,
         ),
     ] = None,
     momentum: Annotated[
         float | None,
-        typer.Option(metavar="MU", help="Momentum in [0, 1), for sgd and lars. Default: 0.9.", rich_help_panel=HOW),
+        typer.Option(
+            metavar="MU",
+            help="Momentum in [0, 1), for sgd, lars, kfac-f and kfac-g. Default: 0.9.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     weight_decay: Annotated[
         float | None,

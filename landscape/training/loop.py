@@ -101,7 +101,12 @@ def train_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = schedule(state.step)
         with user_errors(batch_size):
-            passes = Passes(state.model, partial(_batch_loss, state.model, train, chosen))
+            passes = Passes(
+                state.model,
+                loss=partial(_batch_loss, state.model, train, chosen),
+                outputs=partial(_logits, state.model, train, chosen),
+                all_outputs=partial(_all_logits, state.model, train, batch_size),
+            )
             losses[number] = passes.gradient()
             take_step(state.optimizer, passes)
         state.step += 1
@@ -114,7 +119,17 @@ def train_epoch(
 
 
 def _batch_loss(model: nn.Module, split: Split, chosen: Tensor) -> Tensor:
-    return cross_entropy(model(split.inputs[chosen]), split.labels[chosen])
+    return cross_entropy(_logits(model, split, chosen), split.labels[chosen])
+
+
+def _logits(model: nn.Module, split: Split, chosen: Tensor) -> Tensor:
+    logits: Tensor = model(split.inputs[chosen])
+    return logits
+
+
+def _all_logits(model: nn.Module, split: Split, batch_size: int) -> Iterator[Tensor]:
+    for chosen in torch.split(torch.arange(len(split), device=split.inputs.device), batch_size):
+        yield _logits(model, split, chosen)
 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int) -> Metrics:

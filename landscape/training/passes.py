@@ -27,10 +27,14 @@ class Passes:
     Attributes:
         model: the network, in train mode.
         loss: runs the network on the batch and gives the mean loss with its graph.
+        outputs: runs the network on the batch and gives its logits (B, K); None if it has none.
+        all_outputs: the logits of one batch after another, over all training samples; None if it has none.
     """
 
     model: nn.Module
     loss: Callable[[], Tensor]
+    outputs: Callable[[], Tensor] | None = None
+    all_outputs: Callable[[], Iterator[Tensor]] | None = None
 
     def gradient(self) -> Tensor:
         """Put the gradient of the batch's loss into `.grad`; return the loss without its graph. One gradient."""
@@ -75,6 +79,22 @@ class Passes:
                     )
                 )
             return products
+
+    def all_logits(self) -> Iterator[Tensor]:
+        """The logits with their graph of one batch after another, over all training samples; no buffer moves."""
+        assert self.all_outputs is not None, "the loop gives them"
+        with _buffers_kept(self.model), torch.enable_grad():
+            yield from self.all_outputs()
+
+    @contextmanager
+    def logits(self) -> Iterator[Tensor]:
+        """The logits (B, K) of the batch with their graph, to be used within the block; no buffer moves.
+
+        A block, since BatchNorm's graph holds the buffers: they are put back when it is no longer needed.
+        """
+        assert self.outputs is not None, "the loop gives them"
+        with _buffers_kept(self.model), torch.enable_grad():
+            yield self.outputs()
 
 
 class MultiPassOptimizer(optim.Optimizer, ABC):

@@ -21,6 +21,7 @@ CHOICES = [
     "lamb:bias_correction=false",
     "mclr:statistic=medians",
     "cblr:interval=2,probes=2",
+    "kfac-f:statistics=1,inverses=2,decoupled=false",
     "sam:base=lamb,rho=0.1",
     "asam:base=cblr,interval=1",
 ]
@@ -41,7 +42,12 @@ def batch(dtype=torch.float64):
 def steps(model, optimizer, number, data):
     losses = []
     for _ in range(number):
-        passes = Passes(model, lambda: cross_entropy(model(data[0]), data[1]))
+        passes = Passes(
+            model,
+            loss=lambda: cross_entropy(model(data[0]), data[1]),
+            outputs=lambda: model(data[0]),
+            all_outputs=lambda: (model(x) for x in data[0].split(32)),
+        )
         losses.append(passes.gradient().item())
         take_step(optimizer, passes)
     return losses

@@ -13,6 +13,7 @@ from landscape.training.optimizers.adamw import ADAMW
 from landscape.training.optimizers.cblr import CBLR
 from landscape.training.optimizers.choice import choose
 from landscape.training.optimizers.family import OptimizerFamily, Parameters, WrapperFamily
+from landscape.training.optimizers.kfac import KFAC_F, KFAC_G
 from landscape.training.optimizers.lamb import LAMB
 from landscape.training.optimizers.lars import LARS
 from landscape.training.optimizers.mclr import MCLR
@@ -23,7 +24,7 @@ from landscape.training.optimizers.sgd import SGD
 __all__ = ["OPTIMIZERS", "WRAPPERS", "OptimizerFamily", "WrapperFamily", "build_optimizer", "fill_options"]
 
 OPTIMIZERS: Mapping[str, OptimizerFamily] = MappingProxyType(
-    {family.name: family for family in (SGD, ADAM, ADAMW, LAMB, LARS, PERCENT_DELTA, MCLR, CBLR)}
+    {family.name: family for family in (SGD, ADAM, ADAMW, LAMB, LARS, PERCENT_DELTA, MCLR, CBLR, KFAC_F, KFAC_G)}
 )
 
 WRAPPERS: Mapping[str, WrapperFamily] = MappingProxyType({family.name: family for family in (SAM, ASAM)})

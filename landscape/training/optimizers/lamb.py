@@ -8,8 +8,8 @@ with m^ = m / (1 - b1^t), v^ = v / (1 - b2^t) at step t = 1, 2, ..., or m^ = m, 
 The ratio is 1 where a norm is 0, otherwise a shift that starts at 0 would stay there. It applies to every tensor,
 decayed or not: a ratio that is left out where lambda = 0 would be switched by a decay policy.
 
-Ours, not pytorch_optimizer's `Lamb` (4.1): that cuts ||theta_l|| at 10, adds eps to ||u_l|| and corrects the bias of
-the first moment alone.
+Ours, not pytorch_optimizer's `Lamb` (4.1): that cuts ||theta_l|| at 10, adds eps to ||u_l|| and corrects no bias but
+the first moment's.
 """
 
 from __future__ import annotations

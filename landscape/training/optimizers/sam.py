@@ -119,5 +119,5 @@ ASAM = WrapperFamily(
     options=AsamOptions,
     wrap=SharpnessAware,
     about="SAM with distances relative to each weight's size",
-    reference="Kwon et al., ASAM, ICML 2021, algorithm 1 and equation 10",
+    reference="Kwon et al., ASAM, ICML 2021, algorithm 1",
 )
