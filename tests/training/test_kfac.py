@@ -111,6 +111,18 @@ def test_damping_is_that_of_the_dense_product(locations):
     assert math.isclose(locations * (root / pi) * (pi * root), 0.1, rel_tol=1e-12)
 
 
+def test_the_effective_damping_grows_with_the_square_of_the_weights():
+    """Weights c times as large before a batch normalisation have s / c: c times the step of damping c^2 delta."""
+    A, S = (m @ m.T for m in (torch.randn(4, 4, dtype=F64), torch.randn(3, 3, dtype=F64)))
+    G, c = torch.randn(3, 4, dtype=F64), 5.0
+
+    def step(S, G, damping):
+        A_inverse, S_inverse = damped_inverses(Factors(A, S, 2), damping)
+        return S_inverse @ G @ A_inverse
+
+    torch.testing.assert_close(step(S / c**2, G / c, 1e-2), c * step(S, G, c**2 * 1e-2), rtol=1e-10, atol=0)
+
+
 def test_factors_of_zero_are_damped_alone():
     A_inverse, S_inverse = damped_inverses(Factors(torch.zeros(2, 2), torch.zeros(3, 3), 1), 0.25)
     torch.testing.assert_close(A_inverse, 2 * torch.eye(2))

@@ -212,6 +212,16 @@ def test_divergence_names_the_first_step_and_its_rate():
         train_epoch(fresh(network()), data, schedule=constant(0.03), batch_size=BATCH)
 
 
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, *WRAPPERS])
+def test_every_optimizer_leaves_it_to_the_loop_to_say_that_training_diverged(optimizer):
+    data = split(40)
+    data.inputs[7] = math.nan
+    with pytest.raises(DivergedError):
+        train_epoch(fresh(network(), optimizer=optimizer), data, schedule=constant(0.01), batch_size=BATCH)
+    with pytest.raises(DivergedError):
+        run(fresh(network(), optimizer=optimizer), 3, lr=1e300)
+
+
 def test_weights_that_only_the_last_step_spoils_are_noticed():
     state = fresh(network())
     rows = fit(state, split(8), split(10, 1), schedule=constant(1e300), batch_size=BATCH, epochs=1)

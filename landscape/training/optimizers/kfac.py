@@ -101,7 +101,8 @@ class Kfac(MultiPassOptimizer):
             G_OI = _join([directions[theta] for theta in members])
             state = self.state[layer.weight]
             natural_OI = state["S_inverse"] @ G_OI @ state["A_inverse"]
-            products.append(groups[layer.weight]["lr"] ** 2 * (G_OI * natural_OI).sum())
+            lr = groups[layer.weight]["lr"]
+            products.append(((lr * G_OI) * (lr * natural_OI)).sum())
             directions.update(_split(natural_OI, members))
             factored.update(members)
         if products:

@@ -100,8 +100,10 @@ def cotangents(logits_BK: Tensor, kind: Kind) -> Tensor:
     if kind == "gauss-newton":
         return torch.randn_like(logits_BK)
     p_BK = softmax(logits_BK, 1)
-    # Not one_hot: it looks at the labels, and would wait for the device.
-    return p_BK - torch.zeros_like(p_BK).scatter_(1, torch.multinomial(p_BK, 1), 1.0)
+    # The first of K exponential clocks with rates p rings with probability p. Not torch.multinomial, which fails on NaN
+    # before the loop can say that training diverged; not one_hot, which looks at the labels and waits for the device.
+    labels_B1 = (p_BK / torch.empty_like(p_BK).exponential_()).argmax(1, keepdim=True)
+    return p_BK - torch.zeros_like(p_BK).scatter_(1, labels_B1, 1.0)
 
 
 def cotangent_factors(
