@@ -17,13 +17,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from landscape.distributed import ALONE, Group, check_device
-from landscape.errors import DataError, ModelError, NonFiniteError, OptionError, ProblemError
+from landscape.errors import DataError, ModelError, OptionError, ProblemError
 from landscape.memory import SavedBytes, available_memory
 from landscape.parameters import ParameterInfo, describe
 from landscape.problem.batch_norm import AffineBatchNorm, Fold, NotFoldedError, Watch
+from landscape.problem.checks import agree, check_finite_outputs, check_labels, check_modules, check_weights
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
@@ -116,8 +117,8 @@ class Problem:
         self.population = population if population is not None else len(self)
         self.about: Mapping[str, Any] = MappingProxyType(dict(about or {}))
         self.group = ALONE
-        self._check_weights()
-        self._check_modules()
+        check_weights(model)
+        check_modules(model, bn)
         self._per_sample, self._bytes_saved = self._read_loss()
         if self.batch_is_free and bn == "eval":
             self.batch_size = _fitting_batch(self._bytes_saved, available_memory(self.device))
@@ -309,37 +310,6 @@ class Problem:
 
     # -- checks --------------------------------------------------------------------------------------------------
 
-    def _check_weights(self) -> None:
-        parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
-        for name, tensor in {**parameters, **buffers}.items():
-            if not tensor.is_floating_point():
-                continue
-            # a buffer may hold infinities that mean something: an attention mask is 0 and -inf
-            constant = name in buffers and not name.endswith(("running_mean", "running_var"))
-            wrong = torch.isnan(tensor) if constant else ~torch.isfinite(tensor)
-            if wrong.any():
-                raise NonFiniteError(
-                    f"{name} holds {int(wrong.sum())} NaN or infinite of {tensor.numel()} values; "
-                    "nothing can be measured there."
-                )
-
-    def _check_modules(self) -> None:
-        for name, module in self.model.named_modules():
-            if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None:
-                raise ProblemError(
-                    f"{name} has max_norm: it rewrites its weights in every forward pass, so L is no function of them; "
-                    "expected max_norm=None."
-                )
-            if (
-                self.bn == "eval"
-                and isinstance(module, nn.modules.batchnorm._BatchNorm)
-                and module.running_mean is None
-            ):
-                raise ProblemError(
-                    f"{name} keeps no running statistics, so with bn='eval' the value would depend on the batch size; "
-                    "use bn='train'."
-                )
-
     def _read_loss(self) -> tuple[PerSampleLoss, float]:
         """The reading of the loss on the first samples, and the bytes that a forward pass saves for each sample."""
         self._weights = torch.ones(len(self), dtype=torch.float64)
@@ -350,29 +320,23 @@ class Problem:
                     outputs = self._run(self.parameters, batch.inputs, watch=self.bn == "eval")
                 again, saved = self._saved(batch)
                 with torch.no_grad():  # what no function call shows is found by its result
-                    if self._folds and not _close(outputs, self.outputs(self.parameters, batch.inputs, fold=True)):
+                    if self._folds and not agree(outputs, self.outputs(self.parameters, batch.inputs, fold=True)):
                         self._folds = ()
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             if any(words in str(error).lower() for words in ("out of memory", "can't allocate memory")):
                 raise
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"the model fails on inputs {_shapes(batch.inputs)}: {first}") from error
-        for leaf in tree_leaves(outputs):
-            if not isinstance(leaf, Tensor) or leaf.ndim == 0:
-                continue
-            bad = (~torch.isfinite(leaf)).reshape(len(leaf), -1).any(1).nonzero()
-            if len(bad):
-                raise NonFiniteError(
-                    f"the network's outputs are NaN or infinite on sample {int(bad[0])}; look at that input and at the "
-                    "size of the weights, or use --dtype float64."
-                )
-        if not _close(outputs, again):
+            raise ModelError(
+                f"the model fails on inputs {tree_map(lambda t: tuple(t.shape), batch.inputs)}: {first}"
+            ) from error
+        check_finite_outputs(outputs)
+        if not agree(outputs, again):
             raise ModelError(
                 "two evaluations of the model on the same inputs differ; a measure needs a fixed function: "
                 "turn off what is random in its forward pass."
             )
         charge("forward", 2 * len(batch))
-        self._check_labels(outputs, batch)
+        check_labels(self.loss, self._samples.targets, outputs)
         with torch.no_grad():
             return per_sample_loss(self.loss, outputs, batch.targets), saved / len(batch)
 
@@ -390,24 +354,6 @@ class Problem:
                 return self.outputs(theta, batch.inputs), 0
         return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, outputs), saved.total
 
-    def _check_labels(self, outputs: Any, batch: Batch) -> None:
-        """Labels out of range crash inside torch, on a GPU for good: find them first."""
-        loss = self.loss
-        known = loss is torch.nn.functional.cross_entropy or isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss))
-        if not known or not isinstance(outputs, Tensor):
-            return
-        labels = self._samples.targets
-        if not isinstance(labels, Tensor) or labels.is_floating_point() or outputs.ndim < 2:
-            return
-        ignored = loss.ignore_index if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) else -100
-        kept = labels[labels != ignored]
-        classes = outputs.shape[1]
-        if kept.numel() and (int(kept.min()) < 0 or int(kept.max()) >= classes):
-            raise DataError(
-                f"labels run from {int(kept.min())} to {int(kept.max())} but the network has {classes} outputs; "
-                f"expected labels 0 to {classes - 1}."
-            )
-
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)
 
@@ -418,16 +364,3 @@ def _fitting_batch(saved: float, free: int | None) -> int:
         return DEFAULT_BATCH
     fitting = _SHARE_OF_MEMORY * free / (_GRAPHS * saved)
     return DEFAULT_BATCH if fitting >= DEFAULT_BATCH else 2 ** max(0, math.floor(math.log2(max(fitting, 1))))
-
-
-def _shapes(inputs: Any) -> str:
-    return str(tree_map(lambda t: tuple(t.shape), inputs))
-
-
-def _close(a: Any, b: Any) -> bool:
-    """Whether outputs agree to what two evaluations on a GPU may differ by."""
-    return all(
-        torch.allclose(x, y, rtol=1e-3, atol=1e-3 * float(x.abs().max()), equal_nan=True)
-        for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True)
-        if isinstance(x, Tensor) and x.is_floating_point() and x.numel()
-    )
