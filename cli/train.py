@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from landscape.errors import OptionError
 from landscape.training.events import AlreadyFinished, EpochFinished, Event, OnEvent, StepDone, TrainingStarted, ignore
 from landscape_cli import console
+from landscape_cli import train_options as options
 
 if TYPE_CHECKING:
     from landscape.config.training import TrainConfig
@@ -76,9 +77,32 @@ def train(
             rich_help_panel=HOW,
         ),
     ] = None,
+    decay: options.Decay = None,
+    decay_mode: options.DecayMode = None,
+    decay_lambda: options.DecayLambda = None,
+    decay_threshold: options.DecayThreshold = None,
+    freeze: options.Freeze = None,
+    schedule: options.Schedule = None,
+    warmup: options.Warmup = None,
+    warmup_power: options.WarmupPower = None,
+    lr_start: options.LrStart = None,
+    lr_end: options.LrEnd = None,
+    lr_power: options.LrPower = None,
+    lr_steps: options.LrSteps = None,
+    lr_factor: options.LrFactor = None,
+    patience: options.Patience = None,
+    extra_share: options.ExtraShare = None,
+    lr_scaling: options.LrScaling = None,
+    lr_batch: options.LrBatch = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Samples a step. Default: 64.", rich_help_panel=HOW)
     ] = None,
+    batch_schedule: options.BatchSchedule = None,
+    micro_batch_size: options.MicroBatchSize = None,
+    ghost_batch_size: options.GhostBatchSize = None,
+    allow_microbatch_bn: options.AllowMicrobatchBn = None,
+    discard: options.Discard = None,
+    discard_epochs: options.DiscardEpochs = None,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="Passes over the training data. Default: 15.", rich_help_panel=HOW)
     ] = None,
@@ -139,18 +163,41 @@ def train(
     from landscape.config.training import TrainRun
     from landscape.workflows.train import train as train_network
 
-    options = {
+    settable = {
         "model": model,
         "data": data,
         "optimizer": optimizer,
         "lr": lr,
         "momentum": momentum,
         "weight_decay": weight_decay,
+        "decay": decay,
+        "decay_mode": decay_mode,
+        "decay_lambda": decay_lambda,
+        "decay_threshold": decay_threshold,
+        "freeze": freeze,
+        "schedule": schedule,
+        "warmup": warmup,
+        "warmup_power": warmup_power,
+        "lr_start": lr_start,
+        "lr_end": lr_end,
+        "lr_power": lr_power,
+        "lr_steps": lr_steps,
+        "lr_factor": lr_factor,
+        "patience": patience,
+        "extra_share": extra_share,
+        "lr_scaling": lr_scaling,
+        "lr_batch": lr_batch,
         "batch_size": batch_size,
+        "batch_schedule": batch_schedule,
+        "micro_batch_size": micro_batch_size,
+        "ghost_batch_size": ghost_batch_size,
+        "allow_microbatch_bn": allow_microbatch_bn,
+        "discard": discard,
+        "discard_epochs": discard_epochs,
         "epochs": epochs,
         "seed": seed,
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in settable.items() if value is not None}
     settings = _settings(given, config, overrides or [], out if resume else None)
     run = validate(TrainRun, {"out": out, "device": device, "checkpoint_every": checkpoint_every, "resume": resume})
     with watch_training(f"{settings.model} on {settings.data.partition(':')[0]}", quiet=quiet) as on_event:
@@ -216,8 +263,7 @@ class _Bar:
     def __call__(self, event: Event) -> None:
         match event:
             case TrainingStarted():
-                done, total = (n * event.steps_per_epoch for n in (event.first_epoch, event.epochs))
-                self._progress.update(self._task, completed=done, total=total)
+                self._progress.update(self._task, completed=event.first_step, total=event.steps)
             case StepDone():
                 self._progress.update(self._task, completed=event.step)
             case EpochFinished():
@@ -240,7 +286,7 @@ class _Lines:
                 went_on = f", from epoch {event.first_epoch}" if event.first_epoch else ""
                 console.say(
                     f"train {self._title}: {event.parameters} parameters, {event.samples} samples, "
-                    f"{event.epochs} epochs of {event.steps_per_epoch} steps{went_on}, into {event.folder}"
+                    f"{event.epochs} epochs, {event.steps} steps{went_on}, into {event.folder}"
                 )
             case EpochFinished():
                 console.say(f"  {_row(event.row)}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from landscape.config.recipe import digest
+
+# Always part of `TrainConfig.plain`, also at their defaults.
+FIRST = ("model", "data", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs", "seed", "dtype")
 
 
 class TrainConfig(BaseModel):
@@ -24,7 +27,30 @@ class TrainConfig(BaseModel):
         lr: the learning rate eta.
         momentum: the factor of the velocity, in [0, 1).
         weight_decay: lambda; the optimizer says how it enters.
+        decay: a policy in `landscape.training.decay.policies.DECAYS`; None: the optimizer decays every tensor.
+        decay_mode: how decay enters: `coupled`, `decoupled`, or None for the optimizer's own way.
+        decay_lambda: the policy's own lambda: of gamma, beta or all biases.
+        decay_threshold: R, for adaptive-beta.
+        freeze: normalisation parameters that stay at gamma = 1, beta = 0.
+        schedule: a name in `landscape.training.schedules.SCHEDULES`; its options are the next ones.
+        warmup: epochs of warm-up, also parts of one; None: polynomial 0.3 of the run, the others none.
+        warmup_power: of the warm-up; 1 is linear.
+        lr_start: the rate that the warm-up begins above.
+        lr_end: the rate that polynomial and cosine lead to.
+        lr_power: of the polynomial.
+        lr_steps: the epochs after which `step` lowers the rate; also as text, `100,150`.
+        lr_factor: by which `step` and `two-phase` multiply the rate.
+        patience: epochs without a lower loss that make a plateau, for two-phase; None: 5% of the epochs.
+        extra_share: two-phase explores on for this share of the epochs up to the plateau; None: a third.
+        lr_scaling: how the rate grows with the batch size from `lr` at `lr_batch`.
+        lr_batch: the batch size that `lr` is meant for.
         batch_size: samples a step; the last batch of an epoch holds what is left.
+        batch_schedule: other batch sizes and rates in some epochs, `EPOCHS:BATCH[@RATE],...`.
+        micro_batch_size: samples of a forward and backward pass, where memory holds no more.
+        ghost_batch_size: samples that batch normalisation in training takes together.
+        allow_microbatch_bn: let each micro-batch be normalised by itself.
+        discard: the share of each batch with the smallest losses that is left out.
+        discard_epochs: in the first so many epochs; None: in all.
         epochs: passes over the training split; 0 keeps the initial weights.
         seed: of the initial weights, the order of the samples and any randomness of the network.
         dtype: the floating type of weights and computation.
@@ -38,14 +64,53 @@ class TrainConfig(BaseModel):
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     momentum: float | None = Field(default=None, ge=0, lt=1)
     weight_decay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    decay: str | None = None
+    decay_mode: Literal["coupled", "decoupled"] | None = None
+    decay_lambda: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    decay_threshold: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    freeze: Literal["bn", "gamma", "beta"] | None = None
+    schedule: str = "constant"
+    warmup: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    warmup_power: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    lr_start: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    lr_end: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    lr_power: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    lr_steps: tuple[int, ...] | None = Field(default=None, min_length=1)
+    lr_factor: float | None = Field(default=None, gt=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+    extra_share: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    lr_scaling: Literal["linear", "sqrt"] | None = None
+    lr_batch: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=64, ge=1)
+    batch_schedule: str | None = None
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    ghost_batch_size: int | None = Field(default=None, ge=2)
+    allow_microbatch_bn: bool | None = None
+    discard: float | None = Field(default=None, gt=0, lt=1)
+    discard_epochs: int | None = Field(default=None, ge=1)
     epochs: int = Field(default=15, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
     dtype: Literal["float32", "float64"] = "float32"
 
+    @field_validator("lr_steps", mode="before")
+    @classmethod
+    def _epochs_from_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",")]
+        return [value] if isinstance(value, int) else value
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as plain values. A setting beyond the first ones is left out at its default.
+
+        So the digest of a run stays what it was when settings are added.
+        """
+        values = self.model_dump(mode="json")
+        fields = type(self).model_fields
+        return {name: value for name, value in values.items() if name in FIRST or value != fields[name].default}
+
     def identity(self) -> dict[str, Any]:
-        """The settings as plain values, without the data set's folder: where the data lie decides nothing."""
-        return {**self.model_dump(mode="json"), "data": self.data.partition(":")[0]}
+        """The settings as `plain` gives them, without the data set's folder: where the data lie decides nothing."""
+        return {**self.plain(), "data": self.data.partition(":")[0]}
 
     def digest(self) -> str:
         """The SHA-256 of `identity`."""

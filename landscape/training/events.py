@@ -18,7 +18,8 @@ class TrainingStarted:
         samples: size of the training split.
         first_epoch: epochs already done: 0, or where a resumed run continues.
         epochs: epochs in all.
-        steps_per_epoch: optimizer steps an epoch.
+        first_step: steps already done.
+        steps: optimizer steps in all.
     """
 
     folder: Path
@@ -26,7 +27,8 @@ class TrainingStarted:
     samples: int
     first_epoch: int
     epochs: int
-    steps_per_epoch: int
+    first_step: int
+    steps: int
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 Columns of every run: `epoch` (0: before any step), `step` (steps done), `train_loss`, `train_accuracy`,
 `test_loss`, `test_accuracy` (eval mode, whole split; accuracies 0..1, losses in nats), `lr` (of the epoch's last
-step; in epoch 0 of the first to come), `seconds` (wall-clock, with the evaluation).
+step; in epoch 0 of the first to come), `seconds` (wall-clock, with the evaluation). With adaptive beta decay also
+`decayed`: the share of the epoch's pairs of a step and a normalisation layer whose beta was decayed.
+With the two-phase schedule: `phase` (explore, extra or converge), `plateau` (1 in the epoch after which it is seen),
+`batch_loss` (mean of the mini-batches' losses), `top_eigenvalue` (of the last weight layer, where it is asked for) and
+`cut` (1 in the epoch after which the rate is cut).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from landscape.files import write_atomically
 
 Row = Mapping[str, Any]
 
-_COUNTS = frozenset({"epoch", "step"})
+_COUNTS = frozenset({"epoch", "step", "plateau", "cut"})
 
 
 def write_history(path: Path, rows: Sequence[Row]) -> None:

@@ -2,6 +2,8 @@
 
     theta <- step(theta, grad (1/B) sum_{n in batch} l(f_theta(x_n), y_n)),   l the cross-entropy
 
+(see `batches.py` for batches in parts and with samples left out).
+
 Legend: N samples, C channels, S side, K classes, B samples of a batch. All data are on the device, and nothing waits
 for it within an epoch: the losses of the steps are kept there and looked at when the epoch is over.
 """
@@ -11,8 +13,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,11 +22,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from landscape.errors import DivergedError, NonFiniteError
+from landscape.training.batches import Batching, passes_of
+from landscape.training.decay.applying import Decay
 from landscape.training.events import OnEvent, StepDone, ignore
 from landscape.training.failures import user_errors
-from landscape.training.passes import Passes, take_step
+from landscape.training.passes import nothing, take_step
 from landscape.training.schedules import Schedule
 from landscape.training.state import TrainingState
+from landscape.training.step_plan import steps_per_epoch
+
+WHOLE = Batching()
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,6 @@ class Metrics:
     accuracy: float
 
 
-def steps_per_epoch(samples: int, batch_size: int) -> int:
-    """Batches an epoch; the last one holds what is left."""
-    return math.ceil(samples / batch_size)
-
-
 def fit(
     state: TrainingState,
     train: Split,
@@ -59,12 +61,16 @@ def fit(
     schedule: Schedule,
     batch_size: int,
     epochs: int,
+    batching: Batching = WHOLE,
+    decay: Decay | None = None,
     on_event: OnEvent = ignore,
 ) -> Iterator[dict[str, Any]]:
     """Train `state` up to `epochs` epochs in all, and yield the history row of each epoch when it is over.
 
     A fresh state yields epoch 0 first, before any step. While the consumer has a row, `state` is that of the row's
     epoch: it may be saved, or measured if that leaves it and the global random state as they are.
+    Without `decay` the optimizer decays by itself. `batching` says how a batch is taken; its ghost normalisations
+    are to be installed.
 
     Cost: an epoch is one gradient pass over `train` (more if the optimizer asks for them) and one forward pass over
     each split.
@@ -74,18 +80,39 @@ def fit(
         NonFiniteError: the loss is so before any step.
         OutOfMemoryError, OptionError: see `user_errors`.
     """
+    rows = batching.micro if batching.micro is not None else batch_size
     if state.epoch == 0 and state.step == 0:
-        yield _row(state, train, test, schedule(0), batch_size, time.perf_counter())
+        yield _row(state, train, test, _rate(state, schedule, 0), rows, time.perf_counter())
     while state.epoch < epochs:
         started = time.perf_counter()
-        train_epoch(state, train, schedule=schedule, batch_size=batch_size, on_event=on_event)
-        yield _row(state, train, test, schedule(state.step - 1), batch_size, started)
+        loss = train_epoch(
+            state,
+            train,
+            schedule=schedule,
+            batch_size=batching.batch_size(state.epoch + 1, batch_size),
+            batching=batching,
+            decay=decay,
+            on_event=on_event,
+        )
+        lr = _rate(state, schedule, state.step - 1)
+        seen = state.two_phase.after_epoch(state.model, loss) if state.two_phase is not None else {}
+        yield _row(state, train, test, lr, rows, started) | seen
 
 
 def train_epoch(
-    state: TrainingState, train: Split, *, schedule: Schedule, batch_size: int, on_event: OnEvent = ignore
-) -> None:
+    state: TrainingState,
+    train: Split,
+    *,
+    schedule: Schedule,
+    batch_size: int,
+    batching: Batching = WHOLE,
+    decay: Decay | None = None,
+    on_event: OnEvent = ignore,
+) -> float:
     """One pass over `train` in an order drawn from `state.order`; adds one to `state.epoch`.
+
+    Returns:
+        The mean loss of the mini-batches as they were trained on, weighted by sample.
 
     Cost: one gradient pass, and what the optimizer asks for besides. One synchronisation with the device, at the end.
 
@@ -96,40 +123,27 @@ def train_epoch(
     order = torch.randperm(len(train), generator=state.order).to(state.device)
     first = state.step
     losses = torch.empty(steps_per_epoch(len(train), batch_size), dtype=train.inputs.dtype, device=state.device)
+    rows = batching.micro if batching.micro is not None else batch_size
     state.model.train()
     for number, chosen in enumerate(torch.split(order, batch_size)):
+        lr = _rate(state, schedule, state.step)
         for group in state.optimizer.param_groups:
-            group["lr"] = schedule(state.step)
-        with user_errors(batch_size):
-            passes = Passes(
-                state.model,
-                loss=partial(_batch_loss, state.model, train, chosen),
-                outputs=partial(_logits, state.model, train, chosen),
-                all_outputs=partial(_all_logits, state.model, train, batch_size),
-            )
+            group["lr"] = lr
+        with user_errors(rows):
+            passes = passes_of(state.model, train.inputs, train.labels, chosen, batching, state.epoch + 1)
             losses[number] = passes.gradient()
-            take_step(state.optimizer, passes)
+            with decay.applied(lr) if decay is not None else nullcontext(nothing) as couple:
+                take_step(state.optimizer, replace(passes, couple=couple))
         state.step += 1
         on_event(StepDone(state.epoch + 1, state.step))
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
         number = int(bad[0])
-        raise _diverged(float(losses[number]), first + number, state.epoch + 1, schedule(first + number))
+        raise _diverged(float(losses[number]), first + number, state.epoch + 1, _rate(state, schedule, first + number))
     state.epoch += 1
-
-
-def _batch_loss(model: nn.Module, split: Split, chosen: Tensor) -> Tensor:
-    return cross_entropy(_logits(model, split, chosen), split.labels[chosen])
-
-
-def _logits(model: nn.Module, split: Split, chosen: Tensor) -> Tensor:
-    logits: Tensor = model(split.inputs[chosen])
-    return logits
-
-
-def _all_logits(model: nn.Module, split: Split, batch_size: int) -> Iterator[Tensor]:
-    for chosen in torch.split(torch.arange(len(split), device=split.inputs.device), batch_size):
-        yield _logits(model, split, chosen)
+    sizes = torch.full_like(losses, batch_size)
+    sizes[-1] = len(train) - batch_size * (len(losses) - 1)
+    return float((losses * sizes).sum() / len(train))
 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int) -> Metrics:
@@ -150,6 +164,10 @@ def evaluate(model: nn.Module, split: Split, batch_size: int) -> Metrics:
             totals[1] += (logits_NK.argmax(1) == y_N).sum()
     loss, correct = (totals / len(split)).tolist()
     return Metrics(loss, correct)
+
+
+def _rate(state: TrainingState, schedule: Schedule, step: int) -> float:
+    return schedule(step) * (state.two_phase.factor if state.two_phase is not None else 1.0)
 
 
 def _row(state: TrainingState, train: Split, test: Split, lr: float, batch_size: int, started: float) -> dict[str, Any]:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn, optim
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def nothing() -> None:
+    """Add no decay."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,12 @@ class Passes:
 
     Attributes:
         model: the network, in train mode.
-        loss: runs the network on the batch and gives the mean loss with its graph.
+        loss: runs the network on the batch and gives the mean loss with its graph; where the batch is taken in parts,
+            on the first, and gives its summand.
+        rest: the summands of the other parts.
         outputs: runs the network on the batch and gives its logits (B, K); None if it has none.
+        moving: surrounds the pass that moves buffers, for layers that do not move them by themselves.
+        couple: adds coupled decay to `.grad`; `take_step` calls it when the gradient is the one to step along.
         all_outputs: the logits of one batch after another, over all training samples; None if it has none.
     """
 
@@ -35,19 +44,29 @@ class Passes:
     loss: Callable[[], Tensor]
     outputs: Callable[[], Tensor] | None = None
     all_outputs: Callable[[], Iterator[Tensor]] | None = None
+    rest: Sequence[Callable[[], Tensor]] = ()
+    moving: Callable[[], AbstractContextManager[None]] = nullcontext
+    couple: Callable[[], None] = nothing
 
     def gradient(self) -> Tensor:
         """Put the gradient of the batch's loss into `.grad`; return the loss without its graph. One gradient."""
-        for parameter in self.model.parameters():
-            parameter.grad = None
-        loss = self.loss()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        with self.moving():
+            return self._gradient()
 
     def gradient_again(self) -> Tensor:
         """As `gradient`, at the present weights, and no buffer moves."""
         with _buffers_kept(self.model):
-            return self.gradient()
+            return self._gradient()
+
+    def _gradient(self) -> Tensor:
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        losses = []
+        for part in (self.loss, *self.rest):
+            loss = part()
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return sum(losses[1:], losses[0])
 
     def hessian_products(self, parameters: Sequence[Tensor], vectors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         """The products of the batch's Hessian with each of `vectors`, each shaped like `parameters`.
@@ -57,28 +76,11 @@ class Passes:
         """
         # The math kernel: fused attention has no second derivative.
         with _buffers_kept(self.model), torch.enable_grad(), sdpa_kernel([SDPBackend.MATH]):
-            gradient = torch.autograd.grad(
-                self.loss(), parameters, create_graph=True, allow_unused=True, materialize_grads=True
-            )
-            curved = [i for i, g in enumerate(gradient) if g.requires_grad]
-            products = []
-            for v in vectors:
-                if not curved:
-                    products.append([torch.zeros_like(p) for p in parameters])
-                    continue
-                products.append(
-                    list(
-                        torch.autograd.grad(
-                            [gradient[i] for i in curved],
-                            parameters,
-                            grad_outputs=[v[i] for i in curved],
-                            retain_graph=True,
-                            allow_unused=True,
-                            materialize_grads=True,
-                        )
-                    )
-                )
-            return products
+            total = _products(self.loss(), parameters, vectors)
+            for part in self.rest:
+                for sums, more in zip(total, _products(part(), parameters, vectors), strict=True):
+                    torch._foreach_add_(sums, more)
+            return total
 
     def all_logits(self) -> Iterator[Tensor]:
         """The logits with their graph of one batch after another, over all training samples; no buffer moves."""
@@ -98,7 +100,13 @@ class Passes:
 
 
 class MultiPassOptimizer(optim.Optimizer, ABC):
-    """An optimizer that needs more of the batch than its gradient; `.grad` holds that when a step begins."""
+    """An optimizer that needs more of the batch than its gradient; `.grad` holds that when a step begins.
+
+    Attributes:
+        replaces_gradient: whether it computes a gradient of its own and hands that to a base with `take_step`.
+    """
+
+    replaces_gradient: ClassVar[bool] = False
 
     @abstractmethod
     def step_with(self, passes: Passes) -> None:
@@ -106,11 +114,40 @@ class MultiPassOptimizer(optim.Optimizer, ABC):
 
 
 def take_step(optimizer: optim.Optimizer, passes: Passes) -> None:
-    """Take a step of any optimizer, with `.grad` filled by `passes.gradient()`."""
+    """Take a step of any optimizer, with `.grad` filled by `passes.gradient()`.
+
+    Coupled decay goes into the gradient that is stepped along, not into one that only leads to it.
+    """
     if isinstance(optimizer, MultiPassOptimizer):
+        if not optimizer.replaces_gradient:
+            passes.couple()
         optimizer.step_with(passes)
     else:
+        passes.couple()
         optimizer.step()
+
+
+def _products(loss: Tensor, parameters: Sequence[Tensor], vectors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    gradient = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+    curved = [i for i, g in enumerate(gradient) if g.requires_grad]
+    products = []
+    for v in vectors:
+        if not curved:
+            products.append([torch.zeros_like(p) for p in parameters])
+            continue
+        products.append(
+            list(
+                torch.autograd.grad(
+                    [gradient[i] for i in curved],
+                    parameters,
+                    grad_outputs=[v[i] for i in curved],
+                    retain_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+            )
+        )
+    return products
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 config.yaml                 the resolved settings; also a recipe
 history.csv                 one row an epoch
+decay.csv                   with a decay policy: the lambda of each tensor, a row at each step that changes one
 checkpoints/epoch-0000.pt   before any step; then every k epochs if asked for
 checkpoints/last.pt         the last finished epoch, while the run is under way; --resume goes on from here
 final.pt                    the end; last.pt is then removed
@@ -36,6 +37,11 @@ class RunFolder:
     def history(self) -> Path:
         """One row an epoch."""
         return self.path / "history.csv"
+
+    @property
+    def decay(self) -> Path:
+        """The lambda of each tensor; a row holds from its step until that of the next."""
+        return self.path / "decay.csv"
 
     @property
     def last(self) -> Path:
@@ -74,7 +80,7 @@ class RunFolder:
         Raises:
             WriteError: the folder cannot be made or written.
         """
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
         write_atomically(self.config_file, text.encode())
 
     def read_config(self) -> TrainConfig:
@@ -94,7 +100,12 @@ class RunFolder:
             OptionError: it is another; the message shows each setting that differs.
         """
         here, asked = self.read_config().identity(), config.identity()
-        different = [f"{name}: {here[name]} there, {asked[name]} asked" for name in asked if here[name] != asked[name]]
+        names = dict.fromkeys((*asked, *here))
+        different = [
+            f"{name}: {here.get(name)} there, {asked.get(name)} asked"
+            for name in names
+            if here.get(name) != asked.get(name)
+        ]
         if different:
             raise OptionError(
                 f"{self.path} holds a run of another configuration ({'; '.join(different)}). "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from landscape.errors import CheckpointError
+from landscape.training.schedules.two_phase import TwoPhase
 
 
 @dataclass
@@ -25,6 +26,7 @@ class TrainingState:
         device: where the network is.
         epoch: epochs done.
         step: optimizer steps done.
+        two_phase: the rule that cuts the learning rate, if the schedule has one.
     """
 
     model: nn.Module
@@ -33,21 +35,25 @@ class TrainingState:
     device: torch.device
     epoch: int = 0
     step: int = 0
+    two_phase: TwoPhase | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """The state as tensors and plain values: `state_dict`, `optimizer`, `rng` and `progress`.
+        """The state as tensors and plain values: `state_dict`, `optimizer`, `rng`, `progress`, `two_phase`.
 
         The tensors are the live ones, not copies: write them before the next step.
         """
         rng: dict[str, Tensor] = {"torch": torch.get_rng_state(), "order": self.order.get_state()}
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
-        return {
+        plain = {
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rng": rng,
             "progress": {"epoch": self.epoch, "step": self.step},
         }
+        if self.two_phase is not None:
+            plain["two_phase"] = self.two_phase.to_plain()
+        return plain
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         """Take over the state that `to_plain` gave, the global random state among it.
@@ -64,6 +70,8 @@ class TrainingState:
             torch.set_rng_state(plain["rng"]["torch"])
             if self.device.type == "cuda" and "cuda" in plain["rng"]:
                 torch.cuda.set_rng_state(plain["rng"]["cuda"], self.device)
+            if self.two_phase is not None:
+                self.two_phase.restore(plain["two_phase"])
             self.epoch, self.step = plain["progress"]["epoch"], plain["progress"]["step"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise CheckpointError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,23 @@ from landscape.config.training import TrainConfig, TrainRun
 from landscape.data import Normalization, default_normalization, load_images, parse_data, prepare
 from landscape.errors import DataError, DivergedError, ModelError, OptionError
 from landscape.models import MODELS, build_model, parse_model
+from landscape.parameters import describe
 from landscape.problem import check_device
+from landscape.training.batch_schedule import batch_sizes, plan_steps
+from landscape.training.batches import Batching, check_batches, ghost_norms
+from landscape.training.decay.applying import Decay
+from landscape.training.decay.freezing import freeze
+from landscape.training.decay.log import decayed_share, only_changes
+from landscape.training.decay.plan import DecayPlan, fill_decay, plan_decay
 from landscape.training.events import AlreadyFinished, EpochFinished, OnEvent, TrainingStarted, ignore
 from landscape.training.failures import user_errors
 from landscape.training.history import Row, read_history, write_history
-from landscape.training.loop import Split, fit, steps_per_epoch
+from landscape.training.loop import Split, fit
 from landscape.training.optimizers import build_optimizer, fill_options
 from landscape.training.run_folder import RunFolder, default_folder
-from landscape.training.schedules import constant
+from landscape.training.schedules import TopEigenvalue, build_schedule, build_two_phase, fill_schedule
 from landscape.training.state import TrainingState, seeded
+from landscape.workflows.sharpness_callback import last_layer_eigenvalue
 
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -86,7 +95,7 @@ def train(config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = 
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Write `config` out: specifications in their full form, the data folder absolute, the optimizer's defaults.
+    """Write `config` out: specifications in full, the data folder absolute, the defaults of the chosen methods.
 
     Raises:
         OptionError, ModelError, DataError: a name or an option is unknown or out of range.
@@ -94,7 +103,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
     data = parse_data(config.data)
     if data.folder is not None:
         data = replace(data, folder=data.folder.resolve())
-    return fill_options(config.model_copy(update={"model": str(parse_model(config.model)), "data": str(data)}))
+    full = config.model_copy(update={"model": str(parse_model(config.model)), "data": str(data)})
+    check_batches(full)
+    return fill_schedule(fill_decay(fill_options(full)))
 
 
 @dataclass(frozen=True)
@@ -123,50 +134,85 @@ def _run(
     model = _build(config, data, device)
     with seeded(config.seed, device):
         order = torch.Generator().manual_seed(config.seed)
-        state = TrainingState(model, build_optimizer(config, model.parameters()), order, device)
+        trained = model.parameters() if config.freeze is None else (p for p in model.parameters() if p.requires_grad)
+        state = TrainingState(model, build_optimizer(config, trained), order, device)
+        plan = plan_decay(config, describe(model)) if config.decay is not None else None
+        decay = Decay(plan, config.decay_mode, model, state.optimizer) if plan is not None else None
+        if config.schedule == "two-phase":
+            state.two_phase = build_two_phase(config, _eigenvalue(config, model, data))
+        steps = plan_steps(config, len(data.train))
+        batching = Batching(
+            micro=config.micro_batch_size,
+            discard=config.discard or 0.0,
+            discard_epochs=config.discard_epochs,
+            plan=steps,
+            ghosts=ghost_norms(config, model),
+        )
         rows: list[Row] = []
+        decays: list[Row] = []
         if run.resume and folder.last.exists():
             state.restore(read_training_state(folder.last))
             folder.write_config(config)  # the data may have moved
             # The loop gives epoch 0 again where it is all that was done; later rows without a checkpoint are redone.
             if state.epoch > 0:
                 rows.extend(row for row in read_history(folder.history) if row["epoch"] <= state.epoch)
-        assert config.lr is not None, "resolve() fills the learning rate"
+                if decay is not None:
+                    decays.extend(row for row in read_history(folder.decay) if row["step"] <= state.step)
         started = TrainingStarted(
             folder=folder.path,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             samples=len(data.train),
             first_epoch=state.epoch,
             epochs=config.epochs,
-            steps_per_epoch=steps_per_epoch(len(data.train), config.batch_size),
+            first_step=state.step,
+            steps=steps.total,
         )
         on_event(started)
+        by_ghosts = batching.ghosts.installed() if batching.ghosts is not None else nullcontext()
         try:
-            for row in fit(
-                state,
-                data.train,
-                data.test,
-                schedule=constant(config.lr),
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                on_event=on_event,
-            ):
-                rows.append(row)
-                _save(config, _describe(config, data, row), state, rows, run, folder)
-                yield row
+            with by_ghosts:
+                for row in fit(
+                    state,
+                    data.train,
+                    data.test,
+                    schedule=build_schedule(config, steps),
+                    batch_size=config.batch_size,
+                    epochs=config.epochs,
+                    batching=batching,
+                    decay=decay,
+                    on_event=on_event,
+                ):
+                    if decay is not None and plan is not None and state.epoch > 0:
+                        decays = _note_decay(row, decay, plan, rows[-1]["step"] + 1, decays)
+                        write_history(folder.decay, decays)
+                    rows.append(row)
+                    _save(config, _describe(config, data, row), state, rows, run, folder)
+                    yield row
         except DivergedError as error:
             kept = f" The last good checkpoint is {folder.last}." if folder.last.exists() else ""
             raise DivergedError(f"{error}{kept} Try a smaller learning rate.") from error
+
+
+def _eigenvalue(config: TrainConfig, model: nn.Module, data: _Data) -> TopEigenvalue:
+    """What the two-phase rule asks: on as many samples as a batch has."""
+    return last_layer_eigenvalue(
+        model, data.train.inputs, batch=config.batch_size, seed=config.seed, rows=_rows(config)
+    )
+
+
+def _rows(config: TrainConfig) -> int:
+    """Samples of a forward pass."""
+    return config.micro_batch_size if config.micro_batch_size is not None else config.batch_size
 
 
 def _load_data(config: TrainConfig, device: torch.device) -> _Data:
     spec = parse_data(config.data)
     normalization = default_normalization(spec.name)
     images = load_images(spec, "train")
-    if config.batch_size > len(images):
+    largest = max(batch_sizes(config))
+    if largest > len(images):
         raise OptionError(
-            f"batch_size is {config.batch_size}, but {spec.name} has {len(images)} training samples; "
-            "choose at most that many."
+            f"batch_size is {largest}, but {spec.name} has {len(images)} training samples; choose at most that many."
         )
     network = parse_model(config.model)
     # A factory of the user's says nothing of sizes: it gets the images as they are.
@@ -184,6 +230,8 @@ def _build(config: TrainConfig, data: _Data, device: torch.device) -> nn.Module:
     model = build_model(
         parse_model(config.model), classes=data.classes, channels=data.channels, size=data.size, seed=config.seed
     )
+    if config.freeze is not None:
+        freeze(model, config.freeze)
     with user_errors(config.batch_size):
         model.to(device=device, dtype=data.train.inputs.dtype).eval()
         try:
@@ -203,6 +251,14 @@ def _build(config: TrainConfig, data: _Data, device: torch.device) -> nn.Module:
             "leave its option classes out."
         )
     return model
+
+
+def _note_decay(row: dict[str, Any], decay: Decay, plan: DecayPlan, first: int, decays: list[Row]) -> list[Row]:
+    """Add the epoch's share of decayed betas to its `row`; return `decays` with the steps from `first` on."""
+    new = decay.take_steps(first)
+    if plan.layers:
+        row["decayed"] = decayed_share(new, [layer.beta for layer in plan.layers])
+    return only_changes(decays, new)
 
 
 def _save(
@@ -235,7 +291,7 @@ def _describe(config: TrainConfig, data: _Data, row: Row) -> dict[str, Any]:
         "channels": data.channels,
         "size": data.size,
         "normalization": {"mean": list(data.normalization.mean), "std": list(data.normalization.std)},
-        "config": config.model_dump(mode="json"),
+        "config": config.plain(),
         "config_hash": config.digest(),
         "epoch": row["epoch"],
         "step": row["step"],

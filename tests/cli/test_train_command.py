@@ -9,8 +9,11 @@ import typer
 import yaml
 
 from landscape.config.training import TrainConfig, TrainRun
+from landscape.training.decay.policies import DECAYS
 from landscape.training.events import EpochFinished, StepDone
+from landscape.training.history import read_history
 from landscape.training.optimizers import OPTIMIZERS
+from landscape.training.schedules import SCHEDULES
 from landscape.workflows import train as workflow
 from landscape_cli.main import app, main
 from landscape_cli.train import train
@@ -81,6 +84,19 @@ def test_a_runs_config_is_a_recipe(tmp_path):
         (["--device", "cuda:99"], "cuda:99"),
         (["--optimizer", "adamw", "--momentum", "0.9"], "adamw takes no momentum"),
         (["--batch-size", "5000"], "1437"),
+        (["--decay", "adaptive_beta"], "Did you mean adaptive-beta"),
+        (["--decay", "all", "--decay-threshold", "0.2"], "takes no decay_threshold"),
+        (["--decay-mode", "cupled"], "Did you mean coupled"),
+        (["--decay", "beta", "--model", "mlp"], "no trained beta"),
+        (["--schedule", "cosin"], "Did you mean cosine"),
+        (["--schedule", "step"], "needs lr_steps"),
+        (["--schedule", "step", "--lr-steps", "5,x"], "lr_steps"),
+        (["--lr-scaling", "square"], "lr_scaling: expected 'linear' or 'sqrt'"),
+        (["--micro-batch-size", "16"], "set a ghost_batch_size"),
+        (["--ghost-batch-size", "48"], "does not divide"),
+        (["--discard", "1.5"], "discard: expected a value less than 1"),
+        (["--batch-schedule", "512"], "expected EPOCHS:BATCH"),
+        (["--freeze", "bm"], "expected 'bn', 'gamma' or 'beta', got 'bm'"),
         (["--checkpoint-every", "-1"], "checkpoint_every"),
         (["--resume"], "no run to resume"),
         (["--resume", "--out", "nowhere"], "no run to resume"),
@@ -160,6 +176,65 @@ def test_help_names_the_defaults_that_hold():
         for family in OPTIMIZERS.values():
             field = family.options.model_fields.get(name)
             assert field is None or str(field.default) in words, (name, family.name)
+
+
+def test_every_setting_has_an_option():
+    parameters = inspect.signature(train).parameters
+    assert TrainConfig.model_fields.keys() - {"dtype"} <= parameters.keys()
+    assert all(parameters[name].default is None for name in TrainConfig.model_fields if name in parameters)
+
+
+def test_options_reach_the_settings(tmp_path):
+    options = ["--decay", "adaptive-beta", "--decay-mode", "decoupled", "--decay-lambda", "0.5"]
+    more = ["--decay-threshold", "0.2", "--model", "resnet8:width=0.125", "--epochs", "0", "--out", "run"]
+    assert main(["train", *options, *more]) == 0
+    settings = config_of(tmp_path / "run")
+    chosen = {"decay": "adaptive-beta", "decay_mode": "decoupled", "decay_lambda": 0.5, "decay_threshold": 0.2}
+    assert {name: settings[name] for name in chosen} == chosen
+
+
+def test_help_names_the_policies_and_their_defaults():
+    assert all(name in help_of("--decay") for name in DECAYS)
+    for option, field in (("--decay-lambda", "decay_lambda"), ("--decay-threshold", "decay_threshold")):
+        fields = (policy.options.model_fields.get(field) for policy in DECAYS.values())
+        assert all(str(field.default) in help_of(option) for field in fields if field is not None)
+
+
+def test_schedule_options_reach_the_settings(tmp_path):
+    options = ["--schedule", "step", "--lr-steps", "1,2", "--lr-factor", "0.2", "--warmup", "0.5"]
+    assert main([*QUICK[:-1], "3", *options, "--lr-scaling", "linear", "--lr-batch", "800", "--out", "run", "-q"]) == 0
+    settings = config_of(tmp_path / "run")
+    assert (settings["lr_steps"], settings["lr_factor"], settings["warmup"]) == ([1, 2], 0.2, 0.5)
+    rates = [row["lr"] for row in read_history(tmp_path / "run" / "history.csv")]
+    assert rates == pytest.approx([0.025, 0.05, 0.01, 0.002])
+
+
+def test_batch_options_reach_the_settings(tmp_path):
+    options = [
+        "--batch-schedule",
+        "1:100@0.05",
+        "--micro-batch-size",
+        "50",
+        "--discard",
+        "0.3",
+        "--discard-epochs",
+        "1",
+    ]
+    assert main([*QUICK, *options, "--out", "mlp", "-q"]) == 0
+    settings = config_of(tmp_path / "mlp")
+    assert settings["batch_schedule"] == "1:100@0.05"
+    assert (settings["micro_batch_size"], settings["discard"], settings["discard_epochs"]) == (50, 0.3, 1)
+    norms = ["--model", "resnet8:width=0.125", "--epochs", "0", "--micro-batch-size", "32"]
+    assert main(["train", *norms, "--allow-microbatch-bn", "--out", "bn", "-q"]) == 0
+    assert config_of(tmp_path / "bn")["allow_microbatch_bn"] is True
+
+
+def test_help_names_the_schedules_and_their_defaults():
+    assert all(name in help_of("--schedule") for name in SCHEDULES)
+    for option in ("warmup_power", "lr_start", "lr_end", "lr_power", "lr_factor"):
+        fields = (family.options.model_fields.get(option) for family in SCHEDULES.values())
+        defaults = {field.default for field in fields if field is not None}
+        assert all(str(default) in help_of(f"--{option.replace('_', '-')}") for default in defaults), option
 
 
 def test_options_of_the_run_have_the_defaults_of_its_settings():

@@ -77,7 +77,7 @@ def test_a_malformed_override_is_refused(override):
 @pytest.mark.parametrize(
     ("kind", "values", "words"),
     [
-        (TrainConfig, {"epoch": 3}, "unknown setting 'epoch'. Did you mean epochs?"),
+        (TrainConfig, {"epoch": 3}, "unknown setting 'epoch'. Did you mean epochs"),
         (TrainConfig, {"batchsize": 3}, "Did you mean batch_size"),
         (TrainConfig, {"lr": -1}, "lr: expected a value greater than 0, got -1."),
         (TrainConfig, {"lr": float("inf")}, "lr: expected a finite number, got inf."),

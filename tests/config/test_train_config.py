@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from landscape.config.training import TrainConfig
+from landscape.config.training import FIRST, TrainConfig
 
 
 def test_the_data_folder_is_no_part_of_the_identity():
@@ -20,12 +20,42 @@ def test_every_setting_changes_the_digest(name):
         "lr": 0.3,
         "momentum": 0.5,
         "weight_decay": 0.2,
+        "decay": "beta",
+        "decay_mode": "coupled",
+        "decay_lambda": 0.2,
+        "decay_threshold": 0.2,
+        "freeze": "bn",
+        "schedule": "cosine",
+        "warmup": 2.0,
+        "warmup_power": 2.0,
+        "lr_start": 0.01,
+        "lr_end": 0.01,
+        "lr_power": 3.0,
+        "lr_steps": (3,),
+        "lr_factor": 0.2,
+        "patience": 3,
+        "extra_share": 0.5,
+        "lr_scaling": "sqrt",
+        "lr_batch": 256,
+        "batch_schedule": "1:32",
+        "micro_batch_size": 8,
+        "ghost_batch_size": 8,
+        "allow_microbatch_bn": True,
+        "discard": 0.2,
+        "discard_epochs": 2,
         "batch_size": 7,
         "epochs": 7,
         "seed": 7,
         "dtype": "float64",
     }
     assert TrainConfig(**{name: other[name]}).digest() != TrainConfig().digest()
+
+
+def test_later_settings_leave_the_digests_of_earlier_runs():
+    """The digest that the first release gave to the default run."""
+    assert TrainConfig().digest() == "6348dfff32044603572dc515a94d5590c3bc45cdf6d7137da7f1625a48bdb157"
+    assert TrainConfig().plain().keys() == set(FIRST)
+    assert TrainConfig(decay="beta").plain().keys() == {*FIRST, "decay"}
 
 
 def test_settings_are_frozen():

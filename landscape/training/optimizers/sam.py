@@ -71,6 +71,8 @@ class SharpnessAware(MultiPassOptimizer):
         self._options = options
         self._share()
 
+    replaces_gradient = True
+
     def _share(self) -> None:
         self.param_groups, self.state = self._base.param_groups, self._base.state
 

@@ -1,0 +1,199 @@
+"""The options of `landscape train` for its methods, with their help; what each means is in `TrainConfig`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+DECAY = "Weight decay: what, and how"
+RATE = "Learning rate over the run"
+BATCHES = "Batches"
+
+Decay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="What is decayed: all, no-bias, bias, gamma, beta, adaptive-beta, conv, fc or none. "
+        "Default: all that the optimizer has.",
+        rich_help_panel=DECAY,
+    ),
+]
+DecayMode = Annotated[
+    str | None,
+    typer.Option(
+        metavar="coupled|decoupled",
+        help="Into the gradient, or apart from it times the learning rate. Default: the optimizer's own way.",
+        rich_help_panel=DECAY,
+    ),
+]
+DecayLambda = Annotated[
+    float | None,
+    typer.Option(
+        metavar="LAMBDA",
+        help="The policy's own lambda. Default: of gamma 0.01; of beta, adaptive-beta and bias 1.0.",
+        rich_help_panel=DECAY,
+    ),
+]
+DecayThreshold = Annotated[
+    float | None,
+    typer.Option(
+        metavar="R",
+        help="For adaptive-beta: a layer's beta is decayed in the steps where its connectivity is R times that of "
+        "gamma or more. Default: 0.1.",
+        rich_help_panel=DECAY,
+    ),
+]
+Freeze = Annotated[
+    str | None,
+    typer.Option(
+        metavar="bn|gamma|beta",
+        help="Keep gamma at 1 (gamma), beta at 0 (beta) or both (bn) in every normalisation layer.",
+        rich_help_panel=DECAY,
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="constant, cosine, polynomial, step or two-phase. Default: constant.",
+        rich_help_panel=RATE,
+    ),
+]
+Warmup = Annotated[
+    float | None,
+    typer.Option(
+        metavar="EPOCHS",
+        help="Epochs of warm-up before the schedule. Default: polynomial 0.3 of the run, the others 0.",
+        rich_help_panel=RATE,
+    ),
+]
+WarmupPower = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Power of the warm-up. Default: polynomial 2.0, the others 1.0 (linear).",
+        rich_help_panel=RATE,
+    ),
+]
+LrStart = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        help="The rate that the warm-up begins above. Default: 0.0.",
+        rich_help_panel=RATE,
+    ),
+]
+LrEnd = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        help="The rate that polynomial and cosine lead to. Default: 0.0.",
+        rich_help_panel=RATE,
+    ),
+]
+LrPower = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Power of the polynomial. Default: 2.0.",
+        rich_help_panel=RATE,
+    ),
+]
+LrSteps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="E,E,..",
+        help="For step: the epochs after which the rate falls, as in 100,150.",
+        rich_help_panel=RATE,
+    ),
+]
+LrFactor = Annotated[
+    float | None,
+    typer.Option(
+        metavar="F",
+        help="The rate is multiplied by this at each fall. Default: step 0.1, two-phase 0.5.",
+        rich_help_panel=RATE,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        metavar="EPOCHS",
+        help="For two-phase: epochs without a lower loss that make a plateau. Default: 5% of the epochs.",
+        rich_help_panel=RATE,
+    ),
+]
+ExtraShare = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="For two-phase: epochs to explore after the plateau, as a share of those before. Default: a third.",
+        rich_help_panel=RATE,
+    ),
+]
+LrScaling = Annotated[
+    str | None,
+    typer.Option(
+        metavar="linear|sqrt",
+        help="How the rate grows with the batch size, from --lr at --lr-batch. Default: not at all.",
+        rich_help_panel=RATE,
+    ),
+]
+LrBatch = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="The batch size that --lr is meant for, with --lr-scaling.",
+        rich_help_panel=RATE,
+    ),
+]
+BatchSchedule = Annotated[
+    str | None,
+    typer.Option(
+        metavar="E:N@RATE,..",
+        help="Other batch sizes and rates in some epochs: 1:512@0.005, or 1-5:128,6-10:512. Default: none.",
+        rich_help_panel=BATCHES,
+    ),
+]
+MicroBatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Samples of a forward and backward pass, which add up to a batch. Default: the whole batch.",
+        rich_help_panel=BATCHES,
+    ),
+]
+GhostBatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Samples that batch normalisation takes together in training. Default: all of a pass.",
+        rich_help_panel=BATCHES,
+    ),
+]
+AllowMicrobatchBn = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-microbatch-bn",
+        metavar="",
+        help="Let batch normalisation go by micro-batches without a ghost size: not the same as one batch.",
+        rich_help_panel=BATCHES,
+    ),
+]
+Discard = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Leave out this share of each batch, the samples of the smallest losses. Default: none.",
+        rich_help_panel=BATCHES,
+    ),
+]
+DiscardEpochs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="With --discard: in the first N epochs only. Default: in all.",
+        rich_help_panel=BATCHES,
+    ),
+]
