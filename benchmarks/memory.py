@@ -7,7 +7,6 @@ resident size before the work began (imports, network and images) and at the end
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -16,6 +15,7 @@ import torch
 import landscape
 from benchmarks.subject import ROOT, LossFunction
 from landscape.measures import connectivity
+from landscape.memory import watch_peak
 from landscape.models import build_model, parse_model
 
 
@@ -51,22 +51,21 @@ def training_step(network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) ->
         optimizer.step()
 
 
-def _resident() -> int:
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size if sys.platform == "darwin" else 1024 * size
-
-
 def main() -> None:
     """The process of `peak`."""
     work, model, images, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     network, x, y = random_network(model, int(images))
-    idle = _resident()
-    if work == "step":
-        training_step(network, x, y)
-    else:
-        connectivity(landscape.Problem(network.eval(), LossFunction(), (x, y)))
-    sys.stdout.write(json.dumps({"idle": idle, "peak": _resident()}))
+    # a process begins with the peak of the one that started it, so it is reset before each reading
+    device = torch.device("cpu")
+    with watch_peak(device) as idle:
+        pass
+    with watch_peak(device) as used:
+        if work == "step":
+            training_step(network, x, y)
+        else:
+            connectivity(landscape.Problem(network.eval(), LossFunction(), (x, y)))
+    sys.stdout.write(json.dumps({"idle": idle.bytes, "peak": used.bytes}))
 
 
 if __name__ == "__main__":
