@@ -145,8 +145,8 @@ Hvp = Annotated[
     str,
     typer.Option(
         metavar="exact|forward|finite-difference",
-        help="How Hessian-vector products are made: two reverse passes; forward over reverse, which holds no second "
-        "graph; or differences of gradients, which need float64 and no second derivative of any layer.",
+        help="How Hessian-vector products are made: two reverse passes; forward over reverse, for layers without a "
+        "double backward; or differences of gradients, which need float64 and no second derivative of any layer.",
         rich_help_panel=HOW,
     ),
 ]

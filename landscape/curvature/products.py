@@ -1,7 +1,7 @@
 """Hessian-vector products of one batch, in three ways.
 
     exact               grad of (grad L . v): reverse over reverse; one graph of the gradient serves all vectors
-    forward             the derivative of grad L along v: forward over reverse; no second graph is held
+    forward             the derivative of grad L along v: forward over reverse; no double backward
     finite-difference   (grad L(theta + a v) - grad L(theta - a v)) / 2a: no second derivative is asked of any kernel
 
 The Hessian is H = G + R, with the Gauss-Newton part G = J' H_f J and the residual R = sum_n sum_k (dl_n/df_k) H(f_nk),
