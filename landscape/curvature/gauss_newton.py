@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.per_sample import PerSampleGradients
+from landscape.linalg.precision import wide
 from landscape.problem import Batch, Problem
 from landscape.problem.losses import CurvatureFactor
 
@@ -49,15 +50,16 @@ def squared_products(
         chosen = [factor.times(outputs, batch.targets, w)] if along else []
         for e in signs(outputs):
             chosen.append(factor.times(outputs, batch.targets, e - w * _dot(w, e)))
-        rows.extend(torch.zeros(len(batch), len(columns), dtype=torch.float64) for _ in chosen)
+        shape, kind = (len(batch), len(columns)), wide(problem.device)
+        rows.extend(torch.zeros(shape, dtype=kind, device=problem.device) for _ in chosen)
         return chosen
 
-    def reduce(number: int, name: str, some: slice, G: Tensor) -> None:
-        rows[number][some, columns[name]] = G.square().sum(1, dtype=torch.float64).cpu()
+    def reduce(number: int, name: str, piece: int, some: slice, G: Tensor) -> None:
+        rows[number][some, columns[name]] += G.square_().sum(1, dtype=rows[number].dtype)
 
     gradients.pull(batch, choose, reduce)
     share = (batch.weights.double() / problem.total_weight).cpu()
-    return torch.stack(rows) * share[None, :, None]
+    return torch.stack(rows).double().cpu() * share[None, :, None]
 
 
 def all_columns(outputs: Tensor) -> list[Tensor]:

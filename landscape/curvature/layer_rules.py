@@ -1,31 +1,77 @@
 """Per-sample gradients of a layer's parameters from its input and the gradient at its output.
 
-A rule maps (module, input a, output gradient s) to {leaf: G} with G (N, size of the leaf) the gradient of sample n's
-value with respect to that parameter. The first dimension of a and s counts the samples; samples do not depend on
-each other.
+A rule maps (module, input a, output gradient s) to pieces G_0, G_1, ... of each parameter's gradients: G_k (N, size) is
+the gradient of sample n's value with respect to the k-th piece of the parameter, as the rule cuts it. A piece is one
+contiguous product of matrices, small enough to be reduced while a core's cache still holds it: formed whole, the
+gradients of a layer would go through the memory several times. The first dimension of a and s counts the samples;
+samples do not depend on each other.
 
 Legend: N samples, T positions (pixels, tokens), I inputs, O outputs, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Rule = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+_LARGEST_PIECE = 2**18  # scalars; a linear layer's weight is cut by rows to at most that
 
 
-def _linear(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+def _whole(weight: Tensor) -> list[Tensor]:
+    return [weight]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the per-sample gradients of a kind of layer are made.
+
+    Attributes:
+        weight: (module, a, s) -> the pieces of the weight's gradients, each (N, size of the piece).
+        bias: (module, s) -> the bias's gradients (N, C), in one piece.
+        cut: views of a tensor (..., *shape of the weight) that are the pieces, in the order of `weight`.
+    """
+
+    weight: Callable[[nn.Module, Tensor, Tensor], Iterator[Tensor]]
+    bias: Callable[[nn.Module, Tensor], Tensor]
+    cut: Callable[[Tensor], list[Tensor]] = _whole
+
+    def pieces(self, module: nn.Module, leaf: str, a: Tensor, s: Tensor) -> Iterator[Tensor]:
+        """The pieces of the gradients of `leaf`, `weight` or `bias`."""
+        if leaf == "weight":
+            yield from self.weight(module, a, s)
+        else:
+            yield self.bias(module, s)
+
+    def views(self, leaf: str, tensor: Tensor) -> list[Tensor]:
+        """The same pieces as views of a tensor (..., *shape of the leaf)."""
+        return self.cut(tensor) if leaf == "weight" else [tensor]
+
+
+def _linear(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
     n = s.shape[0]
-    a_NTI, s_NTO = a.reshape(n, -1, a.shape[-1]), s.reshape(n, -1, s.shape[-1])
-    return {"weight": (s_NTO.mT @ a_NTI).reshape(n, -1), "bias": s_NTO.sum(1)}
+    a_NTI, s_NOT = a.reshape(n, -1, a.shape[-1]), s.reshape(n, -1, s.shape[-1]).mT
+    for part_NOT in torch.split(s_NOT, _rows(a.shape[-1]), dim=1):
+        yield (part_NOT @ a_NTI).reshape(n, -1)
 
 
-def _conv2d(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+def _by_rows(weight: Tensor) -> list[Tensor]:
+    return list(torch.split(weight, _rows(weight.shape[-1]), dim=-2))
+
+
+def _rows(inputs: int) -> int:
+    return max(1, _LARGEST_PIECE // max(1, inputs))
+
+
+def _last(module: nn.Module, s: Tensor) -> Tensor:
+    return s.reshape(s.shape[0], -1, s.shape[-1]).sum(1)
+
+
+def _conv2d(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
     # one product for each kernel position: patches (im2col) would hold and copy the input k x k times
     assert isinstance(module, nn.Conv2d)
     n, groups = s.shape[0], module.groups
@@ -34,7 +80,6 @@ def _conv2d(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
         a = F.pad(a, module._reversed_padding_repeated_twice, mode=mode)
     s_NGOT = s.reshape(n, groups, s.shape[1] // groups, -1)
-    weight = s.new_empty(n, groups, s_NGOT.shape[2], a.shape[1] // groups, rows, columns)
     height, width = (s.shape[2] - 1) * down + 1, (s.shape[3] - 1) * right + 1
     for i in range(rows):
         top = i * module.dilation[0]
@@ -42,38 +87,44 @@ def _conv2d(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
             left = j * module.dilation[1]
             seen = a[:, :, top : top + height : down, left : left + width : right]
             seen_NGIT = seen.reshape(n, groups, a.shape[1] // groups, -1)
-            weight[..., i, j] = s_NGOT @ seen_NGIT.mT
-    return {"weight": weight.reshape(n, -1), "bias": s.flatten(2).sum(2)}
+            yield (s_NGOT @ seen_NGIT.mT).reshape(n, -1)
 
 
-def _batch_norm(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+def _by_positions(weight: Tensor) -> list[Tensor]:
+    return [weight[..., i, j] for i in range(weight.shape[-2]) for j in range(weight.shape[-1])]
+
+
+def _channels(module: nn.Module, s: Tensor) -> Tensor:
+    n, c = s.shape[:2]
+    return s.reshape(n, c, -1).sum(2)
+
+
+def _batch_norm(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
     assert isinstance(module, nn.modules.batchnorm._BatchNorm)
     normalised = F.batch_norm(a, module.running_mean, module.running_var, eps=module.eps)
-    return _per_channel(normalised, s)
+    yield _channels(module, normalised.mul_(s))
 
 
-def _group_norm(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+def _group_norm(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
     assert isinstance(module, nn.GroupNorm)
-    return _per_channel(F.group_norm(a, module.num_groups, eps=module.eps), s)
+    yield _channels(module, F.group_norm(a, module.num_groups, eps=module.eps).mul_(s))
 
 
-def _per_channel(normalised: Tensor, s: Tensor) -> dict[str, Tensor]:
-    n, c = s.shape[:2]
-    return {"weight": (s * normalised).reshape(n, c, -1).sum(2), "bias": s.reshape(n, c, -1).sum(2)}
-
-
-def _layer_norm(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+def _layer_norm(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
     assert isinstance(module, nn.LayerNorm)
-    normalised = F.layer_norm(a, module.normalized_shape, eps=module.eps)
-    size = int(torch.Size(module.normalized_shape).numel())
-    n = s.shape[0]
-    return {
-        "weight": (s * normalised).reshape(n, -1, size).sum(1),
-        "bias": s.reshape(n, -1, size).sum(1),
-    }
+    yield _trailing(module, F.layer_norm(a, module.normalized_shape, eps=module.eps).mul_(s))
 
 
-def _embedding(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+def _trailing(module: nn.Module, s: Tensor) -> Tensor:
+    assert isinstance(module, nn.LayerNorm)
+    return s.reshape(s.shape[0], -1, torch.Size(module.normalized_shape).numel()).sum(1)
+
+
+def _no_bias(module: nn.Module, s: Tensor) -> Tensor:
+    raise AssertionError(f"{type(module).__name__} has no bias")
+
+
+def _embedding(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
     assert isinstance(module, nn.Embedding)
     n, words, size = s.shape[0], module.num_embeddings, module.embedding_dim
     tokens, gradients = a.reshape(n, -1), s.reshape(n, -1, size)
@@ -81,25 +132,31 @@ def _embedding(module: nn.Module, a: Tensor, s: Tensor) -> dict[str, Tensor]:
         gradients = gradients * (tokens != module.padding_idx).unsqueeze(-1)
     rows = (tokens + words * torch.arange(n, device=a.device)[:, None]).reshape(-1)
     weight = torch.zeros(n * words, size, dtype=s.dtype, device=s.device)
-    return {"weight": weight.index_add_(0, rows, gradients.reshape(-1, size)).reshape(n, -1)}
+    yield weight.index_add_(0, rows, gradients.reshape(-1, size)).reshape(n, -1)
 
 
 # Exact types: a subclass may compute something else.
 RULES: Mapping[type[nn.Module], Rule] = MappingProxyType(
     {
-        nn.Linear: _linear,
-        nn.Conv2d: _conv2d,
-        nn.BatchNorm1d: _batch_norm,
-        nn.BatchNorm2d: _batch_norm,
-        nn.BatchNorm3d: _batch_norm,
-        nn.GroupNorm: _group_norm,
-        nn.LayerNorm: _layer_norm,
-        nn.Embedding: _embedding,
+        nn.Linear: Rule(_linear, _last, _by_rows),
+        nn.Conv2d: Rule(_conv2d, _channels, _by_positions),
+        nn.BatchNorm1d: Rule(_batch_norm, _channels),
+        nn.BatchNorm2d: Rule(_batch_norm, _channels),
+        nn.BatchNorm3d: Rule(_batch_norm, _channels),
+        nn.GroupNorm: Rule(_group_norm, _channels),
+        nn.LayerNorm: Rule(_layer_norm, _trailing),
+        nn.Embedding: Rule(_embedding, _no_bias),
     }
 )
 
 
 def working_size(module: nn.Module, a: Tensor, s: Tensor) -> int:
     """The scalars that a rule holds for one sample, to choose how many samples go at once."""
-    weight = max((p.numel() for p in module.parameters(recurse=False)), default=1)
-    return weight + a[0].numel() + s[0].numel()
+    rule = RULES[type(module)]
+    piece = max((view.numel() for view in rule.views("weight", _weight(module))), default=1)
+    return piece + a[0].numel() + s[0].numel()
+
+
+def _weight(module: nn.Module) -> Tensor:
+    weight = module._parameters["weight"]
+    return weight if weight is not None else torch.empty(0)

@@ -29,10 +29,13 @@ from landscape.errors import NotApplicableError
 from landscape.problem import Batch, Problem, Theta
 from landscape.work import charge
 
-Consumer = Callable[[str, slice, Tensor], None]
-NumberedConsumer = Callable[[int, str, slice, Tensor], None]
+Consumer = Callable[[str, int, slice, Tensor], None]
+NumberedConsumer = Callable[[int, str, int, slice, Tensor], None]
 Value = Callable[[Theta, Batch], Tensor]  # one value a sample, (N,)
-_SCALARS_AT_ONCE = 2**24
+# What a rule works on at once: as much as the cache of a core holds; an accelerator wants larger products.
+_SCALARS_IN_CACHE = 2**19
+_SCALARS_ON_ACCELERATOR = 2**26
+_SCALARS_BY_VMAP = 2**24
 
 
 class PerSampleGradients:
@@ -61,8 +64,9 @@ class PerSampleGradients:
 
         Args:
             batch: the samples.
-            consume: called as consume(name, rows, G) with G (n, size) the gradients of samples `rows` of the batch
-                with respect to the flattened parameter; each sample and parameter comes exactly once.
+            consume: called as consume(name, piece, rows, G) with G (n, size) the gradients of samples `rows` of the
+                batch with respect to a piece of the parameter, `cut(name, parameter)[piece]`; each sample and piece
+                comes exactly once. G may be overwritten.
 
         Cost: that of one gradient pass, whose weight gradients are formed sample by sample; memory that of a training
         step and a few million scalars.
@@ -71,9 +75,20 @@ class PerSampleGradients:
             self._by_rules(
                 batch,
                 lambda outputs: [self._problem.losses_of(outputs, batch)],
-                lambda _, name, rows, G: consume(name, rows, G),
+                lambda _, name, piece, rows, G: consume(name, piece, rows, G),
             )
         self._without_rules(batch, self._problem.losses, consume)
+
+    def cut(self, name: str, tensor: Tensor) -> list[Tensor]:
+        """The pieces of a tensor of the parameter's shape, flattened, as gradients are handed over."""
+        return [view.reshape(-1) for view in self._views(name, tensor)]
+
+    def _views(self, name: str, tensor: Tensor) -> list[Tensor]:
+        """The pieces of a tensor (..., *shape of the parameter) as views."""
+        if name not in self._ruled:
+            return [tensor]
+        module, leaf = self._owners[name][0]
+        return RULES[type(module)].views(leaf, tensor)
 
     @property
     def batched(self) -> bool:
@@ -86,8 +101,8 @@ class PerSampleGradients:
         Args:
             batch: the samples.
             choose: the outputs (N, ...), detached -> r cotangents of their shape.
-            consume: called as consume(j, name, rows, G): G (n, size) are the products of cotangent j and the samples
-                `rows` for the flattened parameter; each j, sample and parameter comes exactly once.
+            consume: called as consume(j, name, piece, rows, G): G (n, size) are the products of cotangent j and the
+                samples `rows` for a piece of the parameter, see `run`; each j, sample and piece comes exactly once.
 
         Cost: a forward pass, and a backward pass a cotangent whose weight gradients are formed sample by sample.
         """
@@ -128,6 +143,8 @@ class PerSampleGradients:
         sums: dict[str, Tensor] = {}
         unusable: set[str] = set()
         number = 0
+        on_cpu = self._problem.device.type == "cpu"
+        at_once = _SCALARS_IN_CACHE if on_cpu else _SCALARS_ON_ACCELERATOR
         names = {
             (id(module), leaf): name
             for name, owners in self._owners.items()
@@ -149,15 +166,20 @@ class PerSampleGradients:
             return tapped
 
         def differentiate(module: nn.Module, a: Tensor, s: Tensor, mine: Mapping[str, str]) -> None:
-            step = max(1, _SCALARS_AT_ONCE // working_size(module, a, s))
-            for low in range(0, len(batch), step):
-                rows = slice(low, min(low + step, len(batch)))
-                found = RULES[type(module)](module, a[rows], s[rows])
-                for leaf, name in mine.items():
-                    if calls[name] == 1:
-                        consume(number, name, rows, found[leaf])
-                    else:
-                        sums.setdefault(name, s.new_zeros(len(batch), found[leaf].shape[1]))[rows] += found[leaf]
+            rule, step = RULES[type(module)], max(1, at_once // working_size(module, a, s))
+            for leaf, name in mine.items():
+                # what several modules or calls share is summed whole: each may cut it in its own way
+                alone = calls[name] == 1
+                if not alone and name not in sums:
+                    sums[name] = s.new_zeros(len(batch), *self._theta[name].shape)
+                views = [] if alone else rule.views(leaf, sums[name])
+                for low in range(0, len(batch), step):
+                    rows = slice(low, min(low + step, len(batch)))
+                    for piece, G in enumerate(rule.pieces(module, leaf, a[rows], s[rows])):
+                        if alone:
+                            consume(number, name, piece, rows, G)
+                        else:
+                            views[piece][rows] += G.view_as(views[piece][rows])
 
         with ExitStack() as stack:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -171,12 +193,12 @@ class PerSampleGradients:
                 if value.requires_grad:
                     torch.autograd.grad(value.sum(), tap, retain_graph=number + 1 < len(wanted))
                 charge("backward", len(batch))
-                for name, total in sums.items():
-                    consume(number, name, slice(0, len(batch)), total)
                 for name in self._ruled - unusable:
                     if not calls[name]:
-                        zeros = self._theta[name].new_zeros(len(batch), self._theta[name].numel())
-                        consume(number, name, slice(0, len(batch)), zeros)
+                        sums[name] = self._theta[name].new_zeros(len(batch), *self._theta[name].shape)
+                for name, total in sums.items():
+                    for piece, view in enumerate(self._views(name, total)):
+                        consume(number, name, piece, slice(0, len(batch)), view.reshape(len(batch), -1))
         return unusable
 
     def _by_vmap(self, batch: Batch, value: Value, consume: Consumer) -> None:
@@ -187,14 +209,14 @@ class PerSampleGradients:
             lifted = tree_map(lambda t: t[None], (inputs, targets))
             return value({**fixed, **part}, Batch(0, 1, lifted[0], lifted[1], batch.weights[:1]))[0]
 
-        step = max(1, _SCALARS_AT_ONCE // sum(t.numel() for t in moving.values()))
+        step = max(1, _SCALARS_BY_VMAP // sum(t.numel() for t in moving.values()))
         with sdpa_kernel(SDPBackend.MATH):
             for low in range(0, len(batch), step):
                 rows = slice(low, min(low + step, len(batch)))
                 inputs, targets = tree_map(lambda t, rows=rows: t[rows], (batch.inputs, batch.targets))
                 found = vmap(grad(single), in_dims=(None, 0, 0))(moving, inputs, targets)
                 for name, G in found.items():
-                    consume(name, rows, G.reshape(G.shape[0], -1))
+                    consume(name, 0, rows, G.reshape(G.shape[0], -1))
         charge("gradient", len(batch))
 
     def _one_by_one(self, batch: Batch, value: Value, consume: Consumer) -> None:
@@ -206,7 +228,7 @@ class PerSampleGradients:
             with sdpa_kernel(SDPBackend.MATH):
                 grads = torch.autograd.grad(value(leaves, one)[0], wanted, allow_unused=True, materialize_grads=True)
             for name, g in zip(self._others, grads, strict=True):
-                consume(name, slice(n, n + 1), g.reshape(1, -1))
+                consume(name, 0, slice(n, n + 1), g.reshape(1, -1))
         charge("gradient", len(batch))
 
     def _vectorises(self) -> bool:
@@ -214,7 +236,7 @@ class PerSampleGradients:
         if not self._others:
             return True
         try:
-            self._by_vmap(self._few(), self._problem.losses, lambda name, rows, G: None)
+            self._by_vmap(self._few(), self._problem.losses, lambda name, piece, rows, G: None)
         except (RuntimeError, ValueError, TypeError):
             return False
         return True
@@ -228,10 +250,11 @@ class PerSampleGradients:
         """The parameters whose rules agree with plain autograd on three samples."""
         problem, batch = self._problem, self._few()
         count = len(batch)
-        found = {name: torch.zeros(count, t.numel()).to(t) for name, t in self._theta.items()}
+        found = {name: torch.zeros(count, *t.shape).to(t) for name, t in self._theta.items()}
 
-        def keep(_: int, name: str, rows: slice, G: Tensor) -> None:
-            found[name][rows] = G
+        def keep(_: int, name: str, piece: int, rows: slice, G: Tensor) -> None:
+            part = self._views(name, found[name])[piece][rows]
+            part.copy_(G.view_as(part))
 
         unusable = self._by_rules(batch, lambda f: [problem.losses_of(f, batch)], keep) if self._ruled else set()
         leaves = {name: t.detach().requires_grad_() for name, t in self._theta.items()}
@@ -244,7 +267,7 @@ class PerSampleGradients:
             grads = torch.autograd.grad(losses[n], list(leaves.values()), retain_graph=True, allow_unused=True)
             for (name, leaf), g in zip(leaves.items(), grads, strict=True):
                 truth = torch.zeros_like(leaf) if g is None else g
-                error = (found[name][n] - truth.reshape(-1)).norm()
+                error = (found[name][n] - truth).norm()
                 if not error <= tolerance * truth.norm() + torch.finfo(problem.dtype).tiny:
                     agree.discard(name)
         return agree

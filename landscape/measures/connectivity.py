@@ -13,6 +13,7 @@ from landscape.curvature.hessian import batch_gradient
 from landscape.curvature.per_sample import PerSampleGradients
 from landscape.errors import NotApplicableError, OptionError
 from landscape.linalg.means import sampling_stderr, weighted_mean
+from landscape.linalg.precision import wide
 from landscape.measures.distribution import histogram, quantiles
 from landscape.measures.metering import Progress, announce, metered
 from landscape.parameters import group_parameters, sum_groups
@@ -43,18 +44,21 @@ def connectivity(problem: Problem, *, by: str = "role", on_progress: Progress | 
 
     Reference: CS equations 4 and 11.
     """
-    theta = {name: tensor.reshape(-1).abs() for name, tensor in problem.parameters.items()}
+    theta = problem.parameters
     column = {name: t for t, name in enumerate(theta)}
     groups = group_parameters(problem.infos, by)
     announce(on_progress, 1.0)
     gradients = PerSampleGradients(problem)
+    sizes = {name: gradients.cut(name, tensor.abs()) for name, tensor in theta.items()}
     values_NT = torch.zeros(len(problem), len(theta), dtype=torch.float64)
     for batch in problem.batches():
+        sums_NT = torch.zeros(len(batch), len(theta), dtype=wide(problem.device), device=problem.device)
 
-        def reduce(name: str, rows: slice, G: Tensor, low: int = batch.start) -> None:
-            values_NT[low + rows.start : low + rows.stop, column[name]] = (G.abs() @ theta[name]).double().cpu()
+        def reduce(name: str, piece: int, rows: slice, G: Tensor, sums_NT: Tensor = sums_NT) -> None:
+            sums_NT[rows, column[name]] += G.abs_() @ sizes[name][piece]
 
         gradients.run(batch, reduce)
+        values_NT[batch.start : batch.stop] = sums_NT.cpu()
     weights = problem.weights.numpy()
     of_all_NT = problem.group.sum_array(values_NT.numpy())
     per_sample = of_all_NT.sum(1)

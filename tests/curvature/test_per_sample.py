@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import landscape
 from landscape import LandscapeError, Problem
-from landscape.curvature import per_sample
+from landscape.curvature import layer_rules, per_sample
 from landscape.curvature.per_sample import PerSampleGradients
 
 
@@ -22,18 +22,23 @@ def collect(small: Case, batch_size: int) -> dict[str, np.ndarray]:
     """All gradients by name (N, size); each sample and parameter must come exactly once."""
     problem = small.problem(batch_size=batch_size)
     found = {info.name: np.zeros((N, info.size)) for info in problem.infos}
-    seen: Counter[tuple[str, int]] = Counter()
+    seen: Counter[tuple[str, int, int]] = Counter()
     gradients = PerSampleGradients(problem)
+    places = {
+        info.name: gradients.cut(info.name, torch.arange(info.size).reshape(info.shape)) for info in problem.infos
+    }
     for batch in problem.batches():
 
-        def keep(name: str, rows: slice, G: Tensor, low: int = batch.start) -> None:
+        def keep(name: str, piece: int, rows: slice, G: Tensor, low: int = batch.start) -> None:
             assert len(G) == rows.stop - rows.start
-            found[name][low + rows.start : low + rows.stop] = G
-            seen.update((name, low + n) for n in range(rows.start, rows.stop))
+            found[name][low + rows.start : low + rows.stop, places[name][piece]] = G
+            seen.update((name, piece, low + n) for n in range(rows.start, rows.stop))
 
         gradients.run(batch, keep)
     assert set(seen.values()) == {1}
-    assert len(seen) == N * len(problem.infos)
+    assert len(seen) == N * sum(map(len, places.values()))
+    for info in problem.infos:
+        assert sorted(torch.cat(places[info.name]).tolist()) == list(range(info.size))
     return found
 
 
@@ -53,7 +58,9 @@ def test_every_parameter_of_every_case(name: str, batch_size: int) -> None:
 
 def test_pieces_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers whose gradients do not fit at once are cut by samples."""
-    monkeypatch.setattr(per_sample, "_SCALARS_AT_ONCE", 100)
+    monkeypatch.setattr(per_sample, "_SCALARS_IN_CACHE", 100)
+    monkeypatch.setattr(per_sample, "_SCALARS_BY_VMAP", 100)
+    monkeypatch.setattr(layer_rules, "_LARGEST_PIECE", 5)
     for name in ("batch_norm", "tied", "own_parameter"):
         check(case(name), 16)
 
