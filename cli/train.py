@@ -103,6 +103,12 @@ def train(
     allow_microbatch_bn: options.AllowMicrobatchBn = None,
     discard: options.Discard = None,
     discard_epochs: options.DiscardEpochs = None,
+    label_smoothing: options.LabelSmoothing = None,
+    rescale: options.Rescale = None,
+    rescale_target: options.RescaleTarget = None,
+    rescale_every: options.RescaleEvery = None,
+    norm_transfer: options.NormTransfer = None,
+    precision: options.Precision = None,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="Passes over the training data. Default: 15.", rich_help_panel=HOW)
     ] = None,
@@ -194,6 +200,12 @@ def train(
         "allow_microbatch_bn": allow_microbatch_bn,
         "discard": discard,
         "discard_epochs": discard_epochs,
+        "label_smoothing": label_smoothing,
+        "rescale": rescale,
+        "rescale_target": rescale_target,
+        "rescale_every": rescale_every,
+        "norm_transfer": norm_transfer,
+        "precision": precision,
         "epochs": epochs,
         "seed": seed,
     }

@@ -9,6 +9,8 @@ import typer
 DECAY = "Weight decay: what, and how"
 RATE = "Learning rate over the run"
 BATCHES = "Batches"
+LOSS = "Loss and precision"
+NORMS = "Norms of weights that feed a batch normalisation"
 
 Decay = Annotated[
     str | None,
@@ -195,5 +197,53 @@ DiscardEpochs = Annotated[
         metavar="N",
         help="With --discard: in the first N epochs only. Default: in all.",
         rich_help_panel=BATCHES,
+    ),
+]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Train on labels that are right with 1 - P and spread over all classes with P, in [0, 1). Default: 0.0.",
+        rich_help_panel=LOSS,
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fp32|tf32|bf16",
+        help="Of the training passes: full, products rounded to TF32 on GPUs that have it, or bfloat16. Default: fp32.",
+        rich_help_panel=LOSS,
+    ),
+]
+Rescale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="filter|layer",
+        help="Rescale each filter, or each layer, to a norm of its own, in place of weight decay. Default: none.",
+        rich_help_panel=NORMS,
+    ),
+]
+RescaleTarget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="unit|initial",
+        help="With --rescale: to the norm 1, or to the one before any step. Default: unit.",
+        rich_help_panel=NORMS,
+    ),
+]
+RescaleEvery = Annotated[
+    str | None,
+    typer.Option(
+        metavar="step|epoch",
+        help="With --rescale: after each step or each epoch. Default: step.",
+        rich_help_panel=NORMS,
+    ),
+]
+NormTransfer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        help="Rescale each layer after each epoch to the norm that it had then in this run folder.",
+        rich_help_panel=NORMS,
     ),
 ]

@@ -51,9 +51,18 @@ class TrainConfig(BaseModel):
         allow_microbatch_bn: let each micro-batch be normalised by itself.
         discard: the share of each batch with the smallest losses that is left out.
         discard_epochs: in the first so many epochs; None: in all.
+        label_smoothing: P of the training loss (1 - P) l + P (mean of l over all labels).
+        rescale: what is rescaled to a norm of its own, of the weights that feed a batch normalisation: each `filter` or
+            each `layer`; None: nothing is.
+        rescale_target: that norm: `unit` (1, the default), or `initial`, the one before any step.
+        rescale_every: after each `step` (the default) or `epoch`.
+        norm_transfer: a run's folder; the same weights are rescaled after each epoch to the norms that it had then.
+        norm_transfer_hash: of these norms; filled in when the run starts. Other norms are refused.
         epochs: passes over the training split; 0 keeps the initial weights.
         seed: of the initial weights, the order of the samples and any randomness of the network.
         dtype: the floating type of weights and computation.
+        precision: of the products in the training passes: `fp32` is that of `dtype`, `tf32` rounds what goes into a
+            product where the GPU can, `bf16` runs forward and backward in bfloat16 with weights in float32.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,9 +97,16 @@ class TrainConfig(BaseModel):
     allow_microbatch_bn: bool | None = None
     discard: float | None = Field(default=None, gt=0, lt=1)
     discard_epochs: int | None = Field(default=None, ge=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    rescale: Literal["filter", "layer"] | None = None
+    rescale_target: Literal["unit", "initial"] | None = None
+    rescale_every: Literal["step", "epoch"] | None = None
+    norm_transfer: str | None = Field(default=None, min_length=1)
+    norm_transfer_hash: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     epochs: int = Field(default=15, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
     dtype: Literal["float32", "float64"] = "float32"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
 
     @field_validator("lr_steps", mode="before")
     @classmethod
@@ -109,8 +125,14 @@ class TrainConfig(BaseModel):
         return {name: value for name, value in values.items() if name in FIRST or value != fields[name].default}
 
     def identity(self) -> dict[str, Any]:
-        """The settings as `plain` gives them, without the data set's folder: where the data lie decides nothing."""
-        return {**self.plain(), "data": self.data.partition(":")[0]}
+        """The settings as `plain` gives them, without folders: where the data lie decides nothing.
+
+        Nor where recorded norms lie, once their hash is known.
+        """
+        values = {**self.plain(), "data": self.data.partition(":")[0]}
+        if self.norm_transfer_hash is not None:
+            values.pop("norm_transfer", None)
+        return values
 
     def digest(self) -> str:
         """The SHA-256 of `identity`."""

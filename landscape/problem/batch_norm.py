@@ -55,10 +55,12 @@ class Watch(TorchFunctionMode):
 
     Args:
         tensors: the parameters and buffers that the network is run with, by name.
+        linear: whether linear layers on vectors count as convolutions.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], *, linear: bool = False) -> None:
         super().__init__()
+        self._products = (*_CONVOLUTIONS, F.linear) if linear else _CONVOLUTIONS
         self._names = {id(tensor): name for name, tensor in tensors.items()}
         self._outputs: dict[int, tuple[Tensor, str | None]] = {}  # of convolutions, with the names of their weights
         self._uses: Counter[int] = Counter()
@@ -86,8 +88,10 @@ class Watch(TorchFunctionMode):
         if function not in _QUESTIONS:
             self._uses.update(id(leaf) for leaf in tree_leaves((args, given)) if id(leaf) in self._outputs)
         result = function(*args, **given)
-        if function in _CONVOLUTIONS:
-            name = self._names.get(id(_weight(args, given)))
+        if function in self._products:
+            weight = _weight(args, given)
+            # Of samples without a batch axis, or of sequences, the normalisation's channels are not the layer's.
+            name = self._names.get(id(weight)) if result.ndim == weight.ndim else None
             self._outputs[id(result)] = result, name
             self._weights[name] += 1
         elif function is F.batch_norm:

@@ -2,10 +2,13 @@
 
     L_B = (1/|K|) sum_{n in K} l_n,     K the batch, or all of it but the floor(p |B|) samples of the smallest losses
 
+l is the cross-entropy, or with label smoothing P the training loss (1 - P) l(f, y) + (P/K) sum_k l(f, k) over K
+classes, for which samples are discarded as for all else in training; evaluation knows the cross-entropy only.
+
 Each part of a batch gives a summand of L_B, so that gradients add up to that of the whole batch whatever the parts.
 With batch normalisation that holds for ghost batches only, see `ghost_norm.py`; dropout draws anew for each part.
 
-Legend: B samples of a batch.
+Legend: B samples of a batch, K classes.
 
 Reference: discarding small losses: "Curvature-based learning rate", section 3.1 (30% in the first 100 epochs).
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +29,7 @@ from landscape.errors import OptionError
 from landscape.training.batch_schedule import batch_sizes
 from landscape.training.ghost_norm import GhostNorms, batch_norms
 from landscape.training.passes import Passes
+from landscape.training.precision import FULL, Precision
 from landscape.training.step_plan import StepPlan
 
 # Runs the network on a part of a batch and gives its summand of the batch's loss, with its graph.
@@ -41,6 +46,8 @@ class Batching:
         discard_epochs: in the first so many epochs; None: in all.
         plan: the batch sizes of the epochs, where they change.
         ghosts: the batch normalisations, where they go by ghost batches.
+        smoothing: P of label smoothing.
+        precision: of the passes that a step's gradient comes from.
     """
 
     micro: int | None = None
@@ -48,6 +55,8 @@ class Batching:
     discard_epochs: int | None = None
     plan: StepPlan | None = None
     ghosts: GhostNorms | None = None
+    smoothing: float = 0.0
+    precision: Precision = FULL
 
     def discarded(self, epoch: int) -> float:
         """The share that is left out in an epoch (from 1)."""
@@ -59,7 +68,15 @@ class Batching:
 
 
 def parts_of_batch(
-    model: nn.Module, inputs: Tensor, labels: Tensor, chosen: Tensor, *, micro: int | None = None, discard: float = 0.0
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    chosen: Tensor,
+    *,
+    micro: int | None = None,
+    discard: float = 0.0,
+    smoothing: float = 0.0,
+    precision: Precision = FULL,
 ) -> list[Part]:
     """The summands of the loss of the batch `chosen` (indices, (B,)).
 
@@ -67,20 +84,27 @@ def parts_of_batch(
     """
     pieces = torch.split(chosen, micro) if micro is not None else (chosen,)
     kept = kept_samples(len(chosen), discard)
+
+    def loss(piece: Tensor, reduction: str) -> Tensor:
+        logits_BK = model(inputs[piece])
+        # The loss itself is in float32, whatever autocast gives.
+        wide_BK = logits_BK.float() if logits_BK.dtype is torch.bfloat16 else logits_BK
+        return cross_entropy(wide_BK, labels[piece], reduction=reduction, label_smoothing=smoothing)
+
     if kept == len(chosen):
         if len(pieces) == 1:
-            return [lambda: cross_entropy(model(inputs[chosen]), labels[chosen])]
-        return [_summed(model, inputs, labels, piece, len(chosen)) for piece in pieces]
+            return [lambda: loss(chosen, "mean")]
+        return [partial(_summed, loss, piece, len(chosen)) for piece in pieces]
     if len(pieces) == 1:
-        return [lambda: _losses(model, inputs, labels, chosen).topk(kept).values.mean()]
+        return [lambda: loss(chosen, "none").topk(kept).values.mean()]
     # The draws of dropout come again when the chosen samples are trained on.
     cuda = [inputs.device] if inputs.device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices=cuda):
-        losses_B = torch.cat([_losses(model, inputs, labels, piece) for piece in pieces])
+    with torch.no_grad(), torch.random.fork_rng(devices=cuda), precision.products(), precision.forward():
+        losses_B = torch.cat([loss(piece, "none") for piece in pieces])
     share_B = torch.zeros_like(losses_B)
     share_B[losses_B.topk(kept).indices] = 1.0 / kept
     return [
-        _weighted(model, inputs, labels, piece, share)
+        partial(_weighted, loss, piece, share)
         for piece, share in zip(pieces, torch.split(share_B, len(pieces[0])), strict=True)
     ]
 
@@ -97,7 +121,16 @@ def passes_of(model: nn.Module, inputs: Tensor, labels: Tensor, chosen: Tensor, 
     Running statistics of ghost batch normalisation move once in `Passes.gradient`, and nowhere else.
     Cost: as `parts_of_batch`. Nothing is read from the device.
     """
-    first, *rest = parts_of_batch(model, inputs, labels, chosen, micro=how.micro, discard=how.discarded(epoch))
+    first, *rest = parts_of_batch(
+        model,
+        inputs,
+        labels,
+        chosen,
+        micro=how.micro,
+        discard=how.discarded(epoch),
+        smoothing=how.smoothing,
+        precision=how.precision,
+    )
     rows = how.micro if how.micro is not None else len(chosen)
     return Passes(
         model,
@@ -106,6 +139,7 @@ def passes_of(model: nn.Module, inputs: Tensor, labels: Tensor, chosen: Tensor, 
         outputs=lambda: model(inputs[chosen]),
         all_outputs=lambda: (model(piece) for piece in torch.split(inputs, rows)),
         moving=how.ghosts.gathered if how.ghosts is not None else nullcontext,
+        precision=how.precision,
     )
 
 
@@ -153,13 +187,9 @@ def ghost_norms(config: TrainConfig, model: nn.Module) -> GhostNorms | None:
     return GhostNorms(model, ghost) if ghost is not None else None
 
 
-def _losses(model: nn.Module, inputs: Tensor, labels: Tensor, piece: Tensor) -> Tensor:
-    return cross_entropy(model(inputs[piece]), labels[piece], reduction="none")
+def _summed(loss: Callable[[Tensor, str], Tensor], piece: Tensor, batch: int) -> Tensor:
+    return loss(piece, "sum") / batch
 
 
-def _summed(model: nn.Module, inputs: Tensor, labels: Tensor, piece: Tensor, batch: int) -> Part:
-    return lambda: cross_entropy(model(inputs[piece]), labels[piece], reduction="sum") / batch
-
-
-def _weighted(model: nn.Module, inputs: Tensor, labels: Tensor, piece: Tensor, share: Tensor) -> Part:
-    return lambda: (_losses(model, inputs, labels, piece) * share).sum()
+def _weighted(loss: Callable[[Tensor, str], Tensor], piece: Tensor, share: Tensor) -> Tensor:
+    return (loss(piece, "none") * share).sum()

@@ -63,8 +63,8 @@ def ghost_batch_norm(
 
 def _normalised(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     # With momentum 1 the layer's own kernel leaves the batch's statistics in the buffers that it is given.
-    like = x if weight is None else weight
-    mean = torch.zeros(x.shape[1], dtype=like.dtype, device=x.device)
+    dtype = torch.float32 if x.dtype is torch.bfloat16 else x.dtype
+    mean = torch.zeros(x.shape[1], dtype=dtype, device=x.device)
     variance = torch.zeros_like(mean)
     return batch_norm(x, mean, variance, weight, bias, True, 1.0, eps), mean, variance
 

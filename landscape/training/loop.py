@@ -27,6 +27,7 @@ from landscape.training.decay.applying import Decay
 from landscape.training.events import OnEvent, StepDone, ignore
 from landscape.training.failures import user_errors
 from landscape.training.passes import nothing, take_step
+from landscape.training.rescaling import NormRule
 from landscape.training.schedules import Schedule
 from landscape.training.state import TrainingState
 from landscape.training.step_plan import steps_per_epoch
@@ -63,6 +64,7 @@ def fit(
     epochs: int,
     batching: Batching = WHOLE,
     decay: Decay | None = None,
+    norms: NormRule | None = None,
     on_event: OnEvent = ignore,
 ) -> Iterator[dict[str, Any]]:
     """Train `state` up to `epochs` epochs in all, and yield the history row of each epoch when it is over.
@@ -70,7 +72,7 @@ def fit(
     A fresh state yields epoch 0 first, before any step. While the consumer has a row, `state` is that of the row's
     epoch: it may be saved, or measured if that leaves it and the global random state as they are.
     Without `decay` the optimizer decays by itself. `batching` says how a batch is taken; its ghost normalisations
-    are to be installed.
+    are to be installed. `norms` rescales weights after steps or epochs.
 
     Cost: an epoch is one gradient pass over `train` (more if the optimizer asks for them) and one forward pass over
     each split.
@@ -92,6 +94,7 @@ def fit(
             batch_size=batching.batch_size(state.epoch + 1, batch_size),
             batching=batching,
             decay=decay,
+            norms=norms,
             on_event=on_event,
         )
         lr = _rate(state, schedule, state.step - 1)
@@ -107,6 +110,7 @@ def train_epoch(
     batch_size: int,
     batching: Batching = WHOLE,
     decay: Decay | None = None,
+    norms: NormRule | None = None,
     on_event: OnEvent = ignore,
 ) -> float:
     """One pass over `train` in an order drawn from `state.order`; adds one to `state.epoch`.
@@ -134,6 +138,8 @@ def train_epoch(
             losses[number] = passes.gradient()
             with decay.applied(lr) if decay is not None else nullcontext(nothing) as couple:
                 take_step(state.optimizer, replace(passes, couple=couple))
+            if norms is not None:
+                norms.after_step()
         state.step += 1
         on_event(StepDone(state.epoch + 1, state.step))
     bad = (~torch.isfinite(losses)).nonzero()
@@ -141,6 +147,8 @@ def train_epoch(
         number = int(bad[0])
         raise _diverged(float(losses[number]), first + number, state.epoch + 1, _rate(state, schedule, first + number))
     state.epoch += 1
+    if norms is not None:
+        norms.after_epoch(state.epoch)
     sizes = torch.full_like(losses, batch_size)
     sizes[-1] = len(train) - batch_size * (len(losses) - 1)
     return float((losses * sizes).sum() / len(train))

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.training.precision import FULL, Precision
+
 
 def nothing() -> None:
     """Add no decay."""
@@ -38,6 +40,7 @@ class Passes:
         moving: surrounds the pass that moves buffers, for layers that do not move them by themselves.
         couple: adds coupled decay to `.grad`; `take_step` calls it when the gradient is the one to step along.
         all_outputs: the logits of one batch after another, over all training samples; None if it has none.
+        precision: of the gradients; all other passes are in full precision.
     """
 
     model: nn.Module
@@ -47,6 +50,7 @@ class Passes:
     rest: Sequence[Callable[[], Tensor]] = ()
     moving: Callable[[], AbstractContextManager[None]] = nullcontext
     couple: Callable[[], None] = nothing
+    precision: Precision = FULL
 
     def gradient(self) -> Tensor:
         """Put the gradient of the batch's loss into `.grad`; return the loss without its graph. One gradient."""
@@ -62,10 +66,12 @@ class Passes:
         for parameter in self.model.parameters():
             parameter.grad = None
         losses = []
-        for part in (self.loss, *self.rest):
-            loss = part()
-            loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+        with self.precision.products():
+            for part in (self.loss, *self.rest):
+                with self.precision.forward():
+                    loss = part()
+                loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
         return sum(losses[1:], losses[0])
 
     def hessian_products(self, parameters: Sequence[Tensor], vectors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:

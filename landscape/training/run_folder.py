@@ -3,6 +3,8 @@
 config.yaml                 the resolved settings; also a recipe
 history.csv                 one row an epoch
 decay.csv                   with a decay policy: the lambda of each tensor, a row at each step that changes one
+ratios.csv                  with adaptive-beta: r_l of each normalisation layer, a row a step
+norms.csv                   with batch normalisation: the norm of each weight that feeds one, a row an epoch
 checkpoints/epoch-0000.pt   before any step; then every k epochs if asked for
 checkpoints/last.pt         the last finished epoch, while the run is under way; --resume goes on from here
 final.pt                    the end; last.pt is then removed
@@ -42,6 +44,16 @@ class RunFolder:
     def decay(self) -> Path:
         """The lambda of each tensor; a row holds from its step until that of the next."""
         return self.path / "decay.csv"
+
+    @property
+    def ratios(self) -> Path:
+        """With adaptive beta decay, the r_l of each step."""
+        return self.path / "ratios.csv"
+
+    @property
+    def norms(self) -> Path:
+        """The norms of the weights that feed a batch normalisation; one row an epoch."""
+        return self.path / "norms.csv"
 
     @property
     def last(self) -> Path:

@@ -28,12 +28,17 @@ from landscape.training.decay.log import decayed_share, only_changes
 from landscape.training.decay.plan import DecayPlan, fill_decay, plan_decay
 from landscape.training.events import AlreadyFinished, EpochFinished, OnEvent, TrainingStarted, ignore
 from landscape.training.failures import user_errors
+from landscape.training.fed_layers import fed_layers
 from landscape.training.history import Row, read_history, write_history
 from landscape.training.loop import Split, fit
+from landscape.training.norm_transfer import fill_norm_transfer, norm_rule, norms_row
 from landscape.training.optimizers import build_optimizer, fill_options
+from landscape.training.precision import Precision, check_precision
+from landscape.training.rescaling import fill_rescaling
 from landscape.training.run_folder import RunFolder, default_folder
 from landscape.training.schedules import TopEigenvalue, build_schedule, build_two_phase, fill_schedule
 from landscape.training.state import TrainingState, seeded
+from landscape.training.step_table import append_steps, keep_steps
 from landscape.workflows.sharpness_callback import last_layer_eigenvalue
 
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -98,14 +103,16 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """Write `config` out: specifications in full, the data folder absolute, the defaults of the chosen methods.
 
     Raises:
-        OptionError, ModelError, DataError: a name or an option is unknown or out of range.
+        OptionError, ModelError, DataError: a name or an option is unknown or out of range, or recorded norms are not
+            to be had.
     """
     data = parse_data(config.data)
     if data.folder is not None:
         data = replace(data, folder=data.folder.resolve())
     full = config.model_copy(update={"model": str(parse_model(config.model)), "data": str(data)})
     check_batches(full)
-    return fill_schedule(fill_decay(fill_options(full)))
+    check_precision(full)
+    return fill_norm_transfer(fill_rescaling(fill_schedule(fill_decay(fill_options(full)))))
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,8 @@ def _run(
         decay = Decay(plan, config.decay_mode, model, state.optimizer) if plan is not None else None
         if config.schedule == "two-phase":
             state.two_phase = build_two_phase(config, _eigenvalue(config, model, data))
+        fed = fed_layers(model, data.train.inputs[:2])
+        rule = norm_rule(config, fed)
         steps = plan_steps(config, len(data.train))
         batching = Batching(
             micro=config.micro_batch_size,
@@ -147,9 +156,12 @@ def _run(
             discard_epochs=config.discard_epochs,
             plan=steps,
             ghosts=ghost_norms(config, model),
+            smoothing=config.label_smoothing,
+            precision=Precision(config.precision, device.type),
         )
         rows: list[Row] = []
         decays: list[Row] = []
+        norms: list[Row] = []
         if run.resume and folder.last.exists():
             state.restore(read_training_state(folder.last))
             folder.write_config(config)  # the data may have moved
@@ -158,6 +170,10 @@ def _run(
                 rows.extend(row for row in read_history(folder.history) if row["epoch"] <= state.epoch)
                 if decay is not None:
                     decays.extend(row for row in read_history(folder.decay) if row["step"] <= state.step)
+                if fed and folder.norms.exists():
+                    norms.extend(row for row in read_history(folder.norms) if row["epoch"] <= state.epoch)
+        if config.decay == "adaptive-beta":
+            keep_steps(folder.ratios, state.step)
         started = TrainingStarted(
             folder=folder.path,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -180,11 +196,16 @@ def _run(
                     epochs=config.epochs,
                     batching=batching,
                     decay=decay,
+                    norms=rule,
                     on_event=on_event,
                 ):
                     if decay is not None and plan is not None and state.epoch > 0:
                         decays = _note_decay(row, decay, plan, rows[-1]["step"] + 1, decays)
                         write_history(folder.decay, decays)
+                        append_steps(folder.ratios, decay.take_ratios(rows[-1]["step"] + 1))
+                    if fed:
+                        norms.append(norms_row(state.epoch, fed))
+                        write_history(folder.norms, norms)
                     rows.append(row)
                     _save(config, _describe(config, data, row), state, rows, run, folder)
                     yield row

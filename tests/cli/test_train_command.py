@@ -13,6 +13,7 @@ from landscape.training.decay.policies import DECAYS
 from landscape.training.events import EpochFinished, StepDone
 from landscape.training.history import read_history
 from landscape.training.optimizers import OPTIMIZERS
+from landscape.training.rescaling import fill_rescaling
 from landscape.training.schedules import SCHEDULES
 from landscape.workflows import train as workflow
 from landscape_cli.main import app, main
@@ -180,7 +181,8 @@ def test_help_names_the_defaults_that_hold():
 
 def test_every_setting_has_an_option():
     parameters = inspect.signature(train).parameters
-    assert TrainConfig.model_fields.keys() - {"dtype"} <= parameters.keys()
+    # Of a recipe only: the type of the weights, and what a run fills in by itself.
+    assert TrainConfig.model_fields.keys() - {"dtype", "norm_transfer_hash"} <= parameters.keys()
     assert all(parameters[name].default is None for name in TrainConfig.model_fields if name in parameters)
 
 
@@ -227,6 +229,29 @@ def test_batch_options_reach_the_settings(tmp_path):
     norms = ["--model", "resnet8:width=0.125", "--epochs", "0", "--micro-batch-size", "32"]
     assert main(["train", *norms, "--allow-microbatch-bn", "--out", "bn", "-q"]) == 0
     assert config_of(tmp_path / "bn")["allow_microbatch_bn"] is True
+
+
+def test_norm_loss_and_precision_options_reach_the_settings(tmp_path, capsys):
+    network = ["train", "--model", "resnet8:width=0.125", "--batch-size", "400", "--epochs", "1", "-q"]
+    options = ["--rescale", "layer", "--rescale-target", "initial", "--rescale-every", "epoch"]
+    assert main([*network, *options, "--label-smoothing", "0.1", "--precision", "bf16", "--out", "run"]) == 0
+    settings = config_of(tmp_path / "run")
+    assert [settings[name] for name in ("rescale", "rescale_target", "rescale_every")] == ["layer", "initial", "epoch"]
+    assert (settings["label_smoothing"], settings["precision"]) == (0.1, "bf16")
+    assert main([*network, "--norm-transfer", "run", "--out", "transferred"]) == 0
+    assert config_of(tmp_path / "transferred")["norm_transfer"] == str(tmp_path / "run")
+    capsys.readouterr()
+    assert main([*network, "--norm-transfer", "runs/none", "--out", "refused"]) == 2
+    assert "there is no run folder" in capsys.readouterr().err
+
+
+def test_help_names_the_defaults_of_norms_loss_and_precision():
+    config = TrainConfig()
+    for name in ("label_smoothing", "precision"):
+        assert f"Default: {getattr(config, name)}." in help_of(f"--{name.replace('_', '-')}")
+    filled = fill_rescaling(TrainConfig(rescale="filter"))
+    for name in ("rescale_target", "rescale_every"):
+        assert f"Default: {getattr(filled, name)}." in help_of(f"--{name.replace('_', '-')}")
 
 
 def test_help_names_the_schedules_and_their_defaults():

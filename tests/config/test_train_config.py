@@ -12,6 +12,13 @@ def test_the_data_folder_is_no_part_of_the_identity():
     assert here.digest() != TrainConfig(data="cifar100:/here").digest()
 
 
+def test_the_folder_of_recorded_norms_is_no_part_of_it_once_they_are_known():
+    here, there = (TrainConfig(norm_transfer=run, norm_transfer_hash="0" * 64) for run in ("/here", "/there"))
+    assert here.digest() == there.digest()
+    assert here.digest() != TrainConfig(norm_transfer="/here", norm_transfer_hash="1" * 64).digest()
+    assert here.plain()["norm_transfer"] == "/here"
+
+
 @pytest.mark.parametrize("name", [name for name in TrainConfig.model_fields if name != "data"])
 def test_every_setting_changes_the_digest(name):
     other = {
@@ -43,6 +50,13 @@ def test_every_setting_changes_the_digest(name):
         "allow_microbatch_bn": True,
         "discard": 0.2,
         "discard_epochs": 2,
+        "label_smoothing": 0.1,
+        "rescale": "filter",
+        "rescale_target": "initial",
+        "rescale_every": "epoch",
+        "norm_transfer": "runs/a",
+        "norm_transfer_hash": "0" * 64,
+        "precision": "bf16",
         "batch_size": 7,
         "epochs": 7,
         "seed": 7,

@@ -366,3 +366,22 @@ def test_groups_by_lambda_come_back_with_the_state(optimizer, mode):
     steps(again, second, other, number=6)
     assert {row[BETA] > 0 for row in other.take_steps(3)} == {True, False}
     assert_close(whole, again, rtol=0)
+
+
+def test_the_ratio_of_each_step_is_kept_until_it_is_taken():
+    model = network()
+    optimizer, decay = make(model, decay="adaptive-beta", decay_mode="coupled", lr=0.05)
+    expected = []
+    for step in range(3):
+        gradients(model, step)
+        gamma, beta = (model[1].weight, model[1].bias)
+        sums = [float(np.abs((p.detach() * p.grad).numpy()).sum()) for p in (beta, gamma)]
+        expected.append({"step": 5 + step, "1.bias": sums[0] / sums[1]})
+        with decay.applied(0.05) as couple:
+            couple()
+            optimizer.step()
+    rows = decay.take_ratios(5)
+    assert [list(row) for row in rows] == [["step", "1.bias"]] * 3
+    for got, wanted in zip(rows, expected, strict=True):
+        assert got == pytest.approx(wanted, rel=1e-12)
+    assert decay.take_ratios(8) == []

@@ -49,6 +49,7 @@ class Decay:
         self._betas: list[nn.Parameter] = [named[layer.beta] for layer in plan.layers]
         self._gammas: list[nn.Parameter] = [named[layer.gamma] for layer in plan.layers]
         self._chosen: list[Tensor] = []
+        self._ratios: list[Tensor] = []
         own = mode is None
         strengths = {id(named[name]): strength for name, strength in plan.fixed.items()} if own else {}
         self._optimizer = optimizer
@@ -96,6 +97,19 @@ class Decay:
             for step, row in enumerate(steps, start=first)
         ]
 
+    def take_ratios(self, first: int) -> list[dict[str, Any]]:
+        """The r_l of the adaptive layers in the steps since the last call, of which the oldest is step `first`.
+
+        Returns:
+            A row a step, of `step` (from 1) and r_l under the name of the layer's beta.
+
+        Cost: one synchronisation with the device.
+        """
+        steps = torch.stack(self._ratios).tolist() if self._ratios else []
+        self._ratios.clear()
+        names = [layer.beta for layer in self._plan.layers]
+        return [{"step": step, **dict(zip(names, row, strict=True))} for step, row in enumerate(steps, start=first)]
+
     def _beta_groups(self) -> list[dict[str, Any]]:
         # Asked for at each step: an optimizer that takes over a saved state makes its groups anew.
         return self._optimizer.param_groups[-len(self._betas) :]
@@ -107,8 +121,10 @@ class Decay:
             return None
         c_beta_L = connectivities(self._betas, _gradients(self._betas))
         c_gamma_L = connectivities(self._gammas, _gradients(self._gammas))
-        chosen_L = chosen(ratios(c_beta_L, c_gamma_L), self._plan.threshold)
+        r_L = ratios(c_beta_L, c_gamma_L)
+        chosen_L = chosen(r_L, self._plan.threshold)
         self._chosen.append(chosen_L)
+        self._ratios.append(r_L)
         return chosen_L
 
     @torch.no_grad()
