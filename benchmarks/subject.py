@@ -66,7 +66,7 @@ class Subject:
 
     def problem(self) -> Problem:
         """As our own library sees it: these images are all there are, so no sampling error is estimated."""
-        return Problem(self.model, LossFunction(), (self.inputs, self.targets), batch_size=BATCH)
+        return Problem(self.model, LossFunction(), (self.inputs, self.targets))
 
     def batches(self, size: int = BATCH) -> list[tuple[Tensor, Tensor]]:
         """The images cut into batches."""

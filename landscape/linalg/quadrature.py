@@ -41,6 +41,26 @@ def probe_density(run: Tridiagonal) -> Density:
     return Density(ritz.values, ritz.vectors[0] ** 2)
 
 
+def mean_stderr(runs: Sequence[Tridiagonal], size: int) -> float:
+    """The standard error of the mean of A's density over probes whose directions are uniform in `size` dimensions.
+
+        Var(u' A u) = 2/(d + 2) (m_2 - m_1^2),   m_k = tr A^k / d,   u uniform on the unit sphere of R^d
+
+    m_1 is estimated by the mean of u'Au, and m_2 by that of ||Au||^2 = alpha_1^2 + beta_1^2, which every run has at
+    hand: far steadier than the spread of a few values of u'Au, and known from one probe on. The square of the estimate
+    of m_1 is too large by Var/n; solving for Var takes that out, so that the squared standard error is unbiased.
+
+    Args:
+        runs: the probes' Lanczos runs, n >= 1 of them.
+        size: d.
+    """
+    first = np.mean([run.alpha[0] for run in runs])
+    second = np.mean([run.alpha[0] ** 2 + run.beta[0] ** 2 for run in runs])
+    share = 2 / (size + 2)
+    variance = share * max(second - first**2, 0.0) / (1 - share / len(runs))
+    return float(np.sqrt(variance / len(runs)))
+
+
 def combine(size: int, known: Sequence[float], probes: Sequence[Density]) -> Density:
     """Join known eigenvalues and the probes' average.
 

@@ -20,7 +20,7 @@ from landscape.curvature.pyhessian import pyhessian_eigenvalues
 from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos, lanczos_together
 from landscape.linalg.means import sampling_stderr
 from landscape.linalg.probes import gaussian
-from landscape.linalg.quadrature import Density, combine, probe_density
+from landscape.linalg.quadrature import Density, combine, mean_stderr, probe_density
 from landscape.measures.metering import Progress, metered
 from landscape.parameters import group_parameters, sum_groups
 from landscape.problem import Problem
@@ -28,8 +28,8 @@ from landscape.records import Record
 from landscape.work import WEIGHTS
 
 _DEFLATION_STEPS = 16  # Lanczos steps whose converged Ritz pairs are taken out of the density's probes
-_PROBE_STEPS = 6  # four probes of 6 nodes each resolve what is left once the outliers are out; the mean needs one
-_FEWEST_PROBES = 4
+_PROBE_STEPS = 6  # two probes of 6 nodes each resolve what is left once the outliers are out; the mean needs one
+_FEWEST_PROBES = 2
 _CURVE_POINTS = 400
 _CURVE_WIDTH = 0.01  # of the spectrum's range, Ghorbani et al. 2019 use about this
 # keys that keep the probes of different purposes apart
@@ -282,7 +282,7 @@ def spectral_density(
 
     Args:
         problem: the problem.
-        rtol: relative standard error of the mean to reach; four probes at least.
+        rtol: relative standard error of the mean to reach; two probes at least.
         budget: gradient-equivalents at most, those of `spectrum` included.
         seed: of the probes.
         hvp: how products are made (see `landscape.curvature.products`).
@@ -290,7 +290,7 @@ def spectral_density(
         on_progress: hears the running estimate.
 
     Returns:
-        A record: `value` the mean, `stderr` its standard error over the probes, `sampling_stderr` undefined (see
+        A record: `value` the mean, `stderr` its standard error (see `mean_stderr`), `sampling_stderr` undefined (see
         `hessian_trace`), `nodes` and `weights` (they sum to 1), `curve` {x, density} smoothed by a Gaussian of
         standard deviation `sigma`, `deflated` d, `probes` n and `steps`.
 
@@ -312,23 +312,23 @@ def spectral_density(
     products = max(1, _products(budget) - spectrum.steps)
     steps = min(_PROBE_STEPS, max(1, products // _FEWEST_PROBES))
     affordable = products // steps
-    probes: list[Density] = []
-    stderr = 0.0 if rest == 0 else math.nan
+    runs: list[Tridiagonal] = []
+    density, stderr = combine(problem.size, known, []), 0.0
     operator = HessianOperator(problem, way=hvp)
     wanted = min(affordable, _FEWEST_PROBES) if rest else 0
-    while len(probes) < wanted:
+    while len(runs) < wanted:
         if on_progress is not None:
             expected = spectrum.cost + WEIGHTS["hessian_product"] * steps * wanted
-            on_progress(f"{combine(problem.size, known, probes).mean:.3g} ± {stderr:.1g}" if probes else "", expected)
-        keys = range(len(probes), wanted)
+            on_progress(f"{density.mean:.3g} ± {stderr:.1g}" if runs else "", expected)
+        keys = range(len(runs), wanted)
         starts = [gaussian(problem.size, seed, _DENSITY, k, dtype=problem.dtype, device=problem.device) for k in keys]
-        probes += [probe_density(run) for run in lanczos_together(operator, starts, steps, deflate=deflate)]
-        value = combine(problem.size, known, probes).mean
-        if len(probes) > 1:
-            stderr = rest / problem.size * float(np.std([p.mean for p in probes], ddof=1)) / math.sqrt(len(probes))
-        if problem.group.first(not stderr <= rtol * abs(value)):
-            wanted = min(affordable, len(probes) + _FEWEST_PROBES // 2)
-    density = combine(problem.size, known, probes)
+        runs += lanczos_together(operator, starts, steps, deflate=deflate)
+        density = combine(problem.size, known, [probe_density(run) for run in runs])
+        stderr = rest / problem.size * mean_stderr(runs, rest)
+        if problem.group.first(stderr > rtol * abs(density.mean)):
+            # the variance falls as 1/n; at most twice as many at once, since it is an estimate itself
+            needed = len(runs) * (stderr / (rtol * abs(density.mean))) ** 2 if density.mean else math.inf
+            wanted = min(affordable, math.ceil(min(needed, 2 * len(runs))))
     x, sigma = _grid(density)
     return Record(
         value=density.mean,
@@ -343,7 +343,7 @@ def spectral_density(
             "curve": {"x": x.tolist(), "density": density.smooth(sigma, x).tolist()},
             "sigma": sigma,
             "deflated": len(kept),
-            "probes": len(probes),
+            "probes": len(runs),
             "steps": steps,
         },
     )

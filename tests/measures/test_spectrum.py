@@ -141,9 +141,10 @@ def test_the_density_keeps_to_its_budget(budget: float) -> None:
 
 
 def test_the_density_mean_is_the_trace_within_its_error() -> None:
-    """30 seeds of ten probes: t scores with 9 degrees of freedom, of variance 9/7.
+    """30 seeds of ten probes: scores of variance 1, as far as the standard error is known.
 
-    Error budget: the 0.05% and 99.95% points of chi-square over 29 make 0.6 and 1.45 times sqrt(9/7).
+    Error budget: the 0.05% and 99.95% points of chi-square over 29 make 0.6 and 1.45; in the 20 dimensions or fewer
+    that are left, the claim itself is off by 10% or so.
     """
     small = case("logistic_regression")
     trace = np.trace(oracles.hessian(small.function))
@@ -158,8 +159,8 @@ def test_the_density_mean_is_the_trace_within_its_error() -> None:
         assert 0 < record.details["deflated"] < problem.size
         assert sum(record.details["weights"]) == pytest.approx(1)
         scores.append((record.value - trace / problem.size) / record.stderr)
-    assert abs(np.mean(scores)) < 4 * math.sqrt(9 / 7 / 30)
-    assert 0.6 < np.std(scores, ddof=1) / math.sqrt(9 / 7) < 1.45
+    assert abs(np.mean(scores)) < 4 / math.sqrt(30)
+    assert 0.55 < np.std(scores, ddof=1) < 1.6
 
 
 def test_the_sampling_error_of_the_largest_eigenvalue_covers_draws() -> None:
