@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from landscape.errors import ModelError, OptionError, near
-from landscape.models import mlp, resnet_cifar, resnet_imagenet_form, vgg
+from landscape.models import alexnet, mlp, resnet_cifar, resnet_d, resnet_imagenet_form, vgg, wide_resnet
 from landscape.models.spec import ModelFamily, ModelSpec, Option, OptionValue, parse_spec
 from landscape.models.user import build_from_factory
 
@@ -18,7 +18,15 @@ __all__ = ["MODELS", "ModelFamily", "ModelSpec", "Option", "OptionValue", "build
 MODELS: Mapping[str, ModelFamily] = MappingProxyType(
     {
         family.name: family
-        for families in (mlp.FAMILIES, vgg.FAMILIES, resnet_cifar.FAMILIES, resnet_imagenet_form.FAMILIES)
+        for families in (
+            mlp.FAMILIES,
+            alexnet.FAMILIES,
+            vgg.FAMILIES,
+            resnet_cifar.FAMILIES,
+            resnet_imagenet_form.FAMILIES,
+            resnet_d.FAMILIES,
+            wide_resnet.FAMILIES,
+        )
         for family in families
     }
 )

@@ -22,19 +22,21 @@ class Option:
         kind: `bool`, `int`, `float` or `str`.
         default: its value where the spec does not give it; None is filled from the data.
         about: one line of help.
-        choices: the allowed words, for `str`. Numbers must be above 0.
+        choices: the allowed words, for `str`.
+        share: whether the number is a share, in [0, 1). Other numbers must be above 0.
     """
 
     kind: type[bool] | type[int] | type[float] | type[str]
     default: OptionValue | None
     about: str
     choices: tuple[str, ...] = ()
+    share: bool = False
 
     def parse(self, text: str, where: str) -> OptionValue:
         """Read a value of this option; `where` names it in errors.
 
         Raises:
-            OptionError: the text is not of this kind, not among the choices or not positive.
+            OptionError: the text is not of this kind, not among the choices or out of range.
         """
         if self.kind is bool:
             if text not in ("true", "false"):
@@ -45,11 +47,13 @@ class Option:
                 raise OptionError(f"{where}: expected one of {', '.join(self.choices)}, got {text!r}.")
             return text
         what = "a whole number above 0" if self.kind is int else "a number above 0"
+        if self.share:
+            what = "a share of at least 0 and below 1"
         try:
             value = int(text) if self.kind is int else float(text)
         except ValueError:
             raise OptionError(f"{where}: expected {what}, got {text!r}.") from None
-        if not math.isfinite(value) or value <= 0:
+        if not math.isfinite(value) or not (0 <= value < 1 if self.share else value > 0):
             raise OptionError(f"{where}: expected {what}, got {text!r}.")
         return value
 
@@ -135,3 +139,4 @@ def _text(value: OptionValue) -> str:
 CLASSES = Option(int, None, "number of classes, that is, of outputs; from the data if not given")
 CHANNELS = Option(int, None, "channels of the input images; from the data if not given")
 WIDTH = Option(float, 1.0, "factor on the channels of every layer; 1 is the paper's network")
+DROPOUT = Option(float, 0.0, "share of the activations that training sets to 0", share=True)
