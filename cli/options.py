@@ -84,7 +84,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         metavar="DATA",
-        help="digits, or NAME:FOLDER for mnist, fashion-mnist, cifar10, cifar100 and svhn in torchvision's layout.",
+        help="digits, or NAME:FOLDER for mnist, fashion-mnist, cifar10, cifar100, svhn and svhn-extra in torchvision's "
+        "layout, and imagenet (train and val of class folders).",
         rich_help_panel=WHOSE,
         show_default=False,
     ),

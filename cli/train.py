@@ -38,8 +38,8 @@ def train(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="digits, or NAME:FOLDER for mnist, fashion-mnist, cifar10, cifar100 and svhn in torchvision's layout. "
-            "Default: digits.",
+            help="digits, or NAME:FOLDER for mnist, fashion-mnist, cifar10, cifar100, svhn and svhn-extra in "
+            "torchvision's layout, and imagenet (train and val of class folders). Default: digits.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -109,6 +109,7 @@ def train(
     rescale_every: options.RescaleEvery = None,
     norm_transfer: options.NormTransfer = None,
     precision: options.Precision = None,
+    augment: options.Augment = None,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="Passes over the training data. Default: 15.", rich_help_panel=HOW)
     ] = None,
@@ -156,6 +157,14 @@ def train(
         ),
     ] = 0,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)] = "cpu",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Processes that decode pictures; 0: this one. Default: one a CPU, 16 at most.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.", rich_help_panel=RUN)
     ] = False,
@@ -206,12 +215,16 @@ def train(
         "rescale_every": rescale_every,
         "norm_transfer": norm_transfer,
         "precision": precision,
+        "augment": augment,
         "epochs": epochs,
         "seed": seed,
     }
     given = {name: value for name, value in settable.items() if value is not None}
     settings = _settings(given, config, overrides or [], out if resume else None)
-    run = validate(TrainRun, {"out": out, "device": device, "checkpoint_every": checkpoint_every, "resume": resume})
+    run = validate(
+        TrainRun,
+        {"out": out, "device": device, "checkpoint_every": checkpoint_every, "resume": resume, "workers": workers},
+    )
     with watch_training(f"{settings.model} on {settings.data.partition(':')[0]}", quiet=quiet) as on_event:
         result = train_network(settings, run, on_event)
     console.write_document(_summary(result))

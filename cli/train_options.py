@@ -247,3 +247,12 @@ NormTransfer = Annotated[
         rich_help_panel=NORMS,
     ),
 ]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|crop-flip|imagenet",
+        help="Augment training samples: crop-flip pads by 4, crops and mirrors (cifar10, cifar100, fashion-mnist). "
+        "Default: imagenet for imagenet, the others none.",
+        rich_help_panel=BATCHES,
+    ),
+]

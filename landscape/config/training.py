@@ -58,6 +58,7 @@ class TrainConfig(BaseModel):
         rescale_every: after each `step` (the default) or `epoch`.
         norm_transfer: a run's folder; the same weights are rescaled after each epoch to the norms that it had then.
         norm_transfer_hash: of these norms; filled in when the run starts. Other norms are refused.
+        augment: how training samples are augmented; None: as the data set is by itself.
         epochs: passes over the training split; 0 keeps the initial weights.
         seed: of the initial weights, the order of the samples and any randomness of the network.
         dtype: the floating type of weights and computation.
@@ -103,6 +104,7 @@ class TrainConfig(BaseModel):
     rescale_every: Literal["step", "epoch"] | None = None
     norm_transfer: str | None = Field(default=None, min_length=1)
     norm_transfer_hash: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    augment: Literal["none", "crop-flip", "imagenet"] | None = None
     epochs: int = Field(default=15, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**63)
     dtype: Literal["float32", "float64"] = "float32"
@@ -147,6 +149,7 @@ class TrainRun(BaseModel):
         device: a torch device.
         checkpoint_every: keep a checkpoint every so many epochs; 0 keeps epoch 0 and the final one only.
         resume: continue the run that `out` holds.
+        workers: processes that decode pictures; None: one for each CPU, 16 at most.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -155,3 +158,4 @@ class TrainRun(BaseModel):
     device: str = "cpu"
     checkpoint_every: int = Field(default=0, ge=0)
     resume: bool = False
+    workers: int | None = Field(default=None, ge=0)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from landscape.data import cifar, digits, idx, svhn
+from landscape.data import cifar, digits, idx, image_folder, svhn
 from landscape.data.images import ImageSet, prepare
 from landscape.data.normalization import Normalization
+from landscape.data.pictures import PictureSet
 from landscape.data.spec import DataSource, DataSpec, parse_spec
 from landscape.data.subsets import choose_samples
 from landscape.errors import OptionError, near
@@ -19,9 +20,11 @@ __all__ = [
     "DataSpec",
     "ImageSet",
     "Normalization",
+    "PictureSet",
     "choose_samples",
     "default_normalization",
     "load_images",
+    "open_images",
     "parse_data",
     "prepare",
 ]
@@ -64,6 +67,7 @@ DATASETS: Mapping[str, DataSource] = MappingProxyType(
                 needs_folder=True,
                 normalization=Normalization((0.2860,), (0.3530,)),
                 reference="Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747",
+                mirrored=True,
             ),
             DataSource(
                 name="cifar10",
@@ -75,6 +79,7 @@ DATASETS: Mapping[str, DataSource] = MappingProxyType(
                 needs_folder=True,
                 normalization=Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
                 reference="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+                mirrored=True,
             ),
             DataSource(
                 name="cifar100",
@@ -86,6 +91,7 @@ DATASETS: Mapping[str, DataSource] = MappingProxyType(
                 needs_folder=True,
                 normalization=Normalization((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
                 reference="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+                mirrored=True,
             ),
             DataSource(
                 name="svhn",
@@ -97,6 +103,31 @@ DATASETS: Mapping[str, DataSource] = MappingProxyType(
                 needs_folder=True,
                 normalization=Normalization((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
                 reference="Netzer et al. 2011, Reading Digits in Natural Images with Unsupervised Feature Learning",
+            ),
+            DataSource(
+                name="svhn-extra",
+                read=svhn.read_svhn_extra,
+                splits=svhn.EXTENDED_SPLITS,
+                classes=svhn.CLASSES,
+                channels=3,
+                size=svhn.SIZE,
+                needs_folder=True,
+                # Of the smaller training split: so both sets feed a network alike.
+                normalization=Normalization((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+                reference="svhn with its extra images in the training split, as in Zagoruyko & Komodakis 2016",
+            ),
+            DataSource(
+                name="imagenet",
+                read=image_folder.read_image_folder,
+                splits=image_folder.SPLITS,
+                classes=(),
+                channels=3,
+                size=image_folder.SIZE,
+                needs_folder=True,
+                normalization=Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+                reference="Russakovsky et al. 2015, arXiv:1409.0575; or any folders of pictures laid out like it",
+                mirrored=True,
+                pictures=True,
             ),
         )
     }
@@ -114,6 +145,19 @@ def parse_data(text: str) -> DataSpec:
 
 def load_images(spec: DataSpec, split: str) -> ImageSet:
     """Read one split of a data set into memory, as uint8.
+
+    Raises:
+        OptionError: the set has no such split, its pictures are not kept in memory, or the name is unknown.
+        DataError: a file is missing, corrupt or of another structure; says which and where it was looked for.
+    """
+    images = open_images(spec, split)
+    if isinstance(images, PictureSet):
+        raise OptionError(f"{spec.name} is not read into memory at once; choose among its pictures.")
+    return images
+
+
+def open_images(spec: DataSpec, split: str) -> ImageSet | PictureSet:
+    """One split of a data set: in memory or, of pictures in files of their own, as the list of them.
 
     Raises:
         OptionError: the set has no such split, or the name is unknown.

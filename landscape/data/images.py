@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -62,6 +62,10 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def chosen(self, indices: Tensor) -> ImageSet:
+        """The images `indices`, in that order."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     @property
     def channels(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from landscape.data.images import ImageSet
 from landscape.data.normalization import Normalization
+from landscape.data.pictures import PictureSet
 from landscape.errors import OptionError, near
 
 
@@ -28,18 +29,21 @@ class DataSource:
 
     Attributes:
         name: in specs.
-        read: (folder, split) -> `ImageSet`; raises `DataError` for a missing or damaged file.
+        read: (folder, split) -> `ImageSet` or, of pictures that are decoded as they are needed, `PictureSet`; raises
+            `DataError` for a missing or damaged file.
         splits: their names, the training split first.
-        classes: the K names.
+        classes: the K names; none where the folder says them.
         channels: C.
         size: S, the side in pixels.
         needs_folder: whether its files come from the user.
         normalization: mean and deviation of the training images, by channel.
         reference: who published it.
+        mirrored: whether a mirrored image has the same label.
+        pictures: whether the images are pictures of any size, in files of their own.
     """
 
     name: str
-    read: Callable[[Path, str], ImageSet]
+    read: Callable[[Path, str], ImageSet | PictureSet]
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     channels: int
@@ -47,6 +51,8 @@ class DataSource:
     needs_folder: bool
     normalization: Normalization
     reference: str
+    mirrored: bool = False
+    pictures: bool = False
 
 
 def parse_spec(text: str, sources: Mapping[str, DataSource]) -> DataSpec:

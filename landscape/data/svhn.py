@@ -18,6 +18,7 @@ _MD5 = {
     "extra": "a93ce644f1a588dc4d68dda5feec44a7",
 }
 SPLITS = tuple(_MD5)
+EXTENDED_SPLITS = ("train", "test")
 CLASSES = tuple("0123456789")
 SIZE = 32
 
@@ -47,3 +48,21 @@ def read_svhn(folder: Path, split: str, *, verify: bool = True) -> ImageSet:
         raise DataError(f"svhn: {path}: expected y as {pixels.shape[3]} labels 1 to 10, got {digits.shape[0]} others.")
     images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)))
     return ImageSet("svhn", split, images, torch.from_numpy(digits.astype(np.int64) % 10), CLASSES, 255, verified)
+
+
+def read_svhn_extra(folder: Path, split: str, *, verify: bool = True) -> ImageSet:
+    """As `read_svhn`; the training split is the 73,257 training images followed by the 531,131 extra ones.
+
+    Raises:
+        DataError: as `read_svhn`, for either file.
+    """
+    parts = [read_svhn(folder, name, verify=verify) for name in (("train", "extra") if split == "train" else (split,))]
+    return ImageSet(
+        "svhn-extra",
+        split,
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        CLASSES,
+        255,
+        all(part.verified for part in parts),
+    )

@@ -18,9 +18,10 @@ from landscape.data import (
     DataSpec,
     ImageSet,
     Normalization,
+    PictureSet,
     choose_samples,
     default_normalization,
-    load_images,
+    open_images,
     parse_data,
     prepare,
 )
@@ -87,12 +88,12 @@ def load(
     about["checkpoint"] = describe_checkpoint(checkpoint)
     if isinstance(data, (str, DataSpec)):
         spec = parse_data(data) if isinstance(data, str) else data
-        images = load_images(spec, split)
+        images = open_images(spec, split)
         normalization = _normalization(normalize, known, spec, images)
         size = _size(model_spec, images)
         total = len(images)
         indices = _choose(total, samples, seed)
-        pair = prepare(images, normalization, size=size, indices=indices, dtype=dtype or torch.float32)
+        pair = prepare(images.chosen(indices), normalization, size=size, dtype=dtype or torch.float32)
         about |= {"data": spec.name, "split": split, "normalization": str(normalization)}
         about |= {"subset": str(samples or len(indices)), "subset_seed": seed, "published_md5": images.verified}
         built = _build(
@@ -207,7 +208,9 @@ def _choose(total: int, samples: str | int | None, seed: int) -> Tensor:
     return choose_samples(total, str(min(DEFAULT_SAMPLES, total)) if samples is None else str(samples), seed)
 
 
-def _normalization(given: str | None, known: Mapping[str, Any], spec: DataSpec, images: ImageSet) -> Normalization:
+def _normalization(
+    given: str | None, known: Mapping[str, Any], spec: DataSpec, images: ImageSet | PictureSet
+) -> Normalization:
     if given is not None:
         return Normalization.parse(given)
     if "normalization" in known:
@@ -218,7 +221,7 @@ def _normalization(given: str | None, known: Mapping[str, Any], spec: DataSpec, 
     return default_normalization(spec.name)
 
 
-def _size(spec: ModelSpec | None, images: ImageSet) -> int | None:
+def _size(spec: ModelSpec | None, images: ImageSet | PictureSet) -> int | None:
     """The side to upsample to, where the network needs larger images than the set has."""
     if spec is None or spec.is_factory:
         return None

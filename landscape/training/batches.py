@@ -30,6 +30,7 @@ from landscape.training.batch_schedule import batch_sizes
 from landscape.training.ghost_norm import GhostNorms, batch_norms
 from landscape.training.passes import Passes
 from landscape.training.precision import FULL, Precision
+from landscape.training.samples import Samples
 from landscape.training.step_plan import StepPlan
 
 # Runs the network on a part of a batch and gives its summand of the batch's loss, with its graph.
@@ -71,41 +72,43 @@ def parts_of_batch(
     model: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    chosen: Tensor,
     *,
     micro: int | None = None,
     discard: float = 0.0,
     smoothing: float = 0.0,
     precision: Precision = FULL,
 ) -> list[Part]:
-    """The summands of the loss of the batch `chosen` (indices, (B,)).
+    """The summands of the loss of the batch of `inputs` (B, ...) and `labels` (B,).
 
     Cost: none yet, but for a batch in several parts with `discard`: one forward pass of it, which chooses the samples.
     """
-    pieces = torch.split(chosen, micro) if micro is not None else (chosen,)
-    kept = kept_samples(len(chosen), discard)
+    batch = len(labels)
+    pieces = [(inputs, labels)]
+    if micro is not None:
+        pieces = list(zip(torch.split(inputs, micro), torch.split(labels, micro), strict=True))
+    kept = kept_samples(batch, discard)
 
-    def loss(piece: Tensor, reduction: str) -> Tensor:
-        logits_BK = model(inputs[piece])
+    def loss(x: Tensor, y: Tensor, reduction: str) -> Tensor:
+        logits_BK = model(x)
         # The loss itself is in float32, whatever autocast gives.
         wide_BK = logits_BK.float() if logits_BK.dtype is torch.bfloat16 else logits_BK
-        return cross_entropy(wide_BK, labels[piece], reduction=reduction, label_smoothing=smoothing)
+        return cross_entropy(wide_BK, y, reduction=reduction, label_smoothing=smoothing)
 
-    if kept == len(chosen):
+    if kept == batch:
         if len(pieces) == 1:
-            return [lambda: loss(chosen, "mean")]
-        return [partial(_summed, loss, piece, len(chosen)) for piece in pieces]
+            return [lambda: loss(inputs, labels, "mean")]
+        return [partial(_summed, loss, *piece, batch) for piece in pieces]
     if len(pieces) == 1:
-        return [lambda: loss(chosen, "none").topk(kept).values.mean()]
+        return [lambda: loss(inputs, labels, "none").topk(kept).values.mean()]
     # The draws of dropout come again when the chosen samples are trained on.
     cuda = [inputs.device] if inputs.device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=cuda), precision.products(), precision.forward():
-        losses_B = torch.cat([loss(piece, "none") for piece in pieces])
+        losses_B = torch.cat([loss(*piece, "none") for piece in pieces])
     share_B = torch.zeros_like(losses_B)
     share_B[losses_B.topk(kept).indices] = 1.0 / kept
     return [
-        partial(_weighted, loss, piece, share)
-        for piece, share in zip(pieces, torch.split(share_B, len(pieces[0])), strict=True)
+        partial(_weighted, loss, *piece, share)
+        for piece, share in zip(pieces, torch.split(share_B, len(pieces[0][1])), strict=True)
     ]
 
 
@@ -115,8 +118,12 @@ def kept_samples(batch: int, discard: float) -> int:
     return batch - int(discard * batch + 1e-9)
 
 
-def passes_of(model: nn.Module, inputs: Tensor, labels: Tensor, chosen: Tensor, how: Batching, epoch: int) -> Passes:
-    """What an optimizer may ask of the batch `chosen` in an epoch (from 1).
+def passes_of(
+    model: nn.Module, inputs: Tensor, labels: Tensor, how: Batching, epoch: int, every: Samples | None = None
+) -> Passes:
+    """What an optimizer may ask of the batch of `inputs` (B, ...) and `labels` (B,) in an epoch (from 1).
+
+    `every` holds all training samples, for an optimizer that asks for their logits.
 
     Running statistics of ghost batch normalisation move once in `Passes.gradient`, and nowhere else.
     Cost: as `parts_of_batch`. Nothing is read from the device.
@@ -125,19 +132,18 @@ def passes_of(model: nn.Module, inputs: Tensor, labels: Tensor, chosen: Tensor, 
         model,
         inputs,
         labels,
-        chosen,
         micro=how.micro,
         discard=how.discarded(epoch),
         smoothing=how.smoothing,
         precision=how.precision,
     )
-    rows = how.micro if how.micro is not None else len(chosen)
+    rows = how.micro if how.micro is not None else len(labels)
     return Passes(
         model,
         loss=first,
         rest=rest,
-        outputs=lambda: model(inputs[chosen]),
-        all_outputs=lambda: (model(piece) for piece in torch.split(inputs, rows)),
+        outputs=lambda: model(inputs),
+        all_outputs=None if every is None else lambda: (model(piece) for piece, _ in every.batches(rows)),
         moving=how.ghosts.gathered if how.ghosts is not None else nullcontext,
         precision=how.precision,
     )
@@ -187,9 +193,9 @@ def ghost_norms(config: TrainConfig, model: nn.Module) -> GhostNorms | None:
     return GhostNorms(model, ghost) if ghost is not None else None
 
 
-def _summed(loss: Callable[[Tensor, str], Tensor], piece: Tensor, batch: int) -> Tensor:
-    return loss(piece, "sum") / batch
+def _summed(loss: Callable[[Tensor, Tensor, str], Tensor], x: Tensor, y: Tensor, batch: int) -> Tensor:
+    return loss(x, y, "sum") / batch
 
 
-def _weighted(loss: Callable[[Tensor, str], Tensor], piece: Tensor, share: Tensor) -> Tensor:
-    return (loss(piece, "none") * share).sum()
+def _weighted(loss: Callable[[Tensor, Tensor, str], Tensor], x: Tensor, y: Tensor, share: Tensor) -> Tensor:
+    return (loss(x, y, "none") * share).sum()

@@ -4,8 +4,8 @@
 
 (see `batches.py` for batches in parts and with samples left out).
 
-Legend: N samples, C channels, S side, K classes, B samples of a batch. All data are on the device, and nothing waits
-for it within an epoch: the losses of the steps are kept there and looked at when the epoch is over.
+Legend: N samples, C channels, S side, K classes, B samples of a batch. Nothing waits for the device within an epoch:
+the losses of the steps are kept there and looked at when the epoch is over.
 """
 
 from __future__ import annotations
@@ -28,22 +28,12 @@ from landscape.training.events import OnEvent, StepDone, ignore
 from landscape.training.failures import user_errors
 from landscape.training.passes import nothing, take_step
 from landscape.training.rescaling import NormRule
+from landscape.training.samples import Samples
 from landscape.training.schedules import Schedule
 from landscape.training.state import TrainingState
 from landscape.training.step_plan import steps_per_epoch
 
 WHOLE = Batching()
-
-
-@dataclass(frozen=True)
-class Split:
-    """Labelled samples on the device: `inputs` (N, C, S, S), `labels` (N,) int64."""
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return self.labels.shape[0]
 
 
 @dataclass(frozen=True)
@@ -56,8 +46,8 @@ class Metrics:
 
 def fit(
     state: TrainingState,
-    train: Split,
-    test: Split,
+    train: Samples,
+    test: Samples,
     *,
     schedule: Schedule,
     batch_size: int,
@@ -104,7 +94,7 @@ def fit(
 
 def train_epoch(
     state: TrainingState,
-    train: Split,
+    train: Samples,
     *,
     schedule: Schedule,
     batch_size: int,
@@ -124,17 +114,17 @@ def train_epoch(
         DivergedError: the loss of a step is NaN or infinite.
         OutOfMemoryError, OptionError: see `user_errors`.
     """
-    order = torch.randperm(len(train), generator=state.order).to(state.device)
+    order = torch.randperm(len(train), generator=state.order)
     first = state.step
-    losses = torch.empty(steps_per_epoch(len(train), batch_size), dtype=train.inputs.dtype, device=state.device)
+    losses = torch.empty(steps_per_epoch(len(train), batch_size), dtype=train.dtype, device=state.device)
     rows = batching.micro if batching.micro is not None else batch_size
     state.model.train()
-    for number, chosen in enumerate(torch.split(order, batch_size)):
+    for number, (inputs, labels) in enumerate(_taken(train, batch_size, order, state.augment, rows)):
         lr = _rate(state, schedule, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         with user_errors(rows):
-            passes = passes_of(state.model, train.inputs, train.labels, chosen, batching, state.epoch + 1)
+            passes = passes_of(state.model, inputs, labels, batching, state.epoch + 1, train)
             losses[number] = passes.gradient()
             with decay.applied(lr) if decay is not None else nullcontext(nothing) as couple:
                 take_step(state.optimizer, replace(passes, couple=couple))
@@ -154,19 +144,17 @@ def train_epoch(
     return float((losses * sizes).sum() / len(train))
 
 
-def evaluate(model: nn.Module, split: Split, batch_size: int) -> Metrics:
+def evaluate(model: nn.Module, split: Samples, batch_size: int) -> Metrics:
     """Loss and accuracy over the whole of `split` in eval mode; means weighted by sample, summed in float64.
 
     Cost: one forward pass. One synchronisation with the device, at the end.
     """
     model.eval()
     # Accelerators without float64 (MPS) sum in float32.
-    wide = torch.float32 if split.inputs.device.type == "mps" else torch.float64
-    totals = torch.zeros(2, dtype=wide, device=split.inputs.device)
+    device = split.labels.device
+    totals = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     with torch.no_grad(), user_errors(batch_size):
-        for x_NCSS, y_N in zip(
-            torch.split(split.inputs, batch_size), torch.split(split.labels, batch_size), strict=True
-        ):
+        for x_NCSS, y_N in split.batches(batch_size):
             logits_NK = model(x_NCSS)
             totals[0] += cross_entropy(logits_NK, y_N, reduction="sum")
             totals[1] += (logits_NK.argmax(1) == y_N).sum()
@@ -174,13 +162,22 @@ def evaluate(model: nn.Module, split: Split, batch_size: int) -> Metrics:
     return Metrics(loss, correct)
 
 
+def _taken(
+    train: Samples, size: int, order: Tensor, draws: torch.Generator | None, rows: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    with user_errors(rows):
+        yield from train.batches(size, order, draws)
+
+
 def _rate(state: TrainingState, schedule: Schedule, step: int) -> float:
     return schedule(step) * (state.two_phase.factor if state.two_phase is not None else 1.0)
 
 
-def _row(state: TrainingState, train: Split, test: Split, lr: float, batch_size: int, started: float) -> dict[str, Any]:
-    on_train = evaluate(state.model, train, batch_size)
-    on_test = evaluate(state.model, test, batch_size)
+def _row(
+    state: TrainingState, train: Samples, test: Samples, lr: float, batch_size: int, started: float
+) -> dict[str, Any]:
+    on_train = evaluate(state.model, train.evaluated, batch_size)
+    on_test = evaluate(state.model, test.evaluated, batch_size)
     for loss in (on_train.loss, on_test.loss):
         if math.isfinite(loss):
             continue

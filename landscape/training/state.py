@@ -26,6 +26,7 @@ class TrainingState:
         device: where the network is.
         epoch: epochs done.
         step: optimizer steps done.
+        augment: draws the augmentation of the samples, if they are augmented; on the CPU as well.
         two_phase: the rule that cuts the learning rate, if the schedule has one.
     """
 
@@ -36,6 +37,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     two_phase: TwoPhase | None = None
+    augment: torch.Generator | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """The state as tensors and plain values: `state_dict`, `optimizer`, `rng`, `progress`, `two_phase`.
@@ -43,6 +45,8 @@ class TrainingState:
         The tensors are the live ones, not copies: write them before the next step.
         """
         rng: dict[str, Tensor] = {"torch": torch.get_rng_state(), "order": self.order.get_state()}
+        if self.augment is not None:
+            rng["augment"] = self.augment.get_state()
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         plain = {
@@ -67,6 +71,8 @@ class TrainingState:
             self.model.load_state_dict(plain["state_dict"])
             self.optimizer.load_state_dict(plain["optimizer"])
             self.order.set_state(plain["rng"]["order"])
+            if self.augment is not None:
+                self.augment.set_state(plain["rng"]["augment"])
             torch.set_rng_state(plain["rng"]["torch"])
             if self.device.type == "cuda" and "cuda" in plain["rng"]:
                 torch.cuda.set_rng_state(plain["rng"]["cuda"], self.device)

@@ -15,12 +15,13 @@ from torch import nn
 import landscape
 from landscape.checkpoint import read_training_state, write_checkpoint
 from landscape.config.training import TrainConfig, TrainRun
-from landscape.data import Normalization, default_normalization, load_images, parse_data, prepare
+from landscape.data import parse_data
 from landscape.errors import DataError, DivergedError, ModelError, OptionError
-from landscape.models import MODELS, build_model, parse_model
+from landscape.models import build_model, parse_model
 from landscape.parameters import describe
 from landscape.problem import check_device
-from landscape.training.batch_schedule import batch_sizes, plan_steps
+from landscape.training.augment import augmentation_generator, augmentation_of
+from landscape.training.batch_schedule import plan_steps
 from landscape.training.batches import Batching, check_batches, ghost_norms
 from landscape.training.decay.applying import Decay
 from landscape.training.decay.freezing import freeze
@@ -30,16 +31,18 @@ from landscape.training.events import AlreadyFinished, EpochFinished, OnEvent, T
 from landscape.training.failures import user_errors
 from landscape.training.fed_layers import fed_layers
 from landscape.training.history import Row, read_history, write_history
-from landscape.training.loop import Split, fit
+from landscape.training.loop import fit
 from landscape.training.norm_transfer import fill_norm_transfer, norm_rule, norms_row
 from landscape.training.optimizers import build_optimizer, fill_options
 from landscape.training.precision import Precision, check_precision
 from landscape.training.rescaling import fill_rescaling
 from landscape.training.run_folder import RunFolder, default_folder
+from landscape.training.samples import first_inputs
 from landscape.training.schedules import TopEigenvalue, build_schedule, build_two_phase, fill_schedule
 from landscape.training.state import TrainingState, seeded
 from landscape.training.step_table import append_steps, keep_steps
 from landscape.workflows.sharpness_callback import last_layer_eigenvalue
+from landscape.workflows.training_data import TrainingData, load_training_data
 
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -111,43 +114,29 @@ def resolve(config: TrainConfig) -> TrainConfig:
         data = replace(data, folder=data.folder.resolve())
     full = config.model_copy(update={"model": str(parse_model(config.model)), "data": str(data)})
     check_batches(full)
+    if augmentation_of(data.name, config.augment) == augmentation_of(data.name, None):
+        full = full.model_copy(update={"augment": None})
     check_precision(full)
     return fill_norm_transfer(fill_rescaling(fill_schedule(fill_decay(fill_options(full)))))
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Both splits, ready for the network, and what a checkpoint says of them."""
-
-    train: Split
-    test: Split
-    classes: int
-    normalization: Normalization
-
-    @property
-    def channels(self) -> int:
-        return self.train.inputs.shape[1]
-
-    @property
-    def size(self) -> int:
-        return self.train.inputs.shape[2]
 
 
 def _run(
     config: TrainConfig, run: TrainRun, folder: RunFolder, device: torch.device, on_event: OnEvent
 ) -> Iterator[Row]:
     """Train, and yield each epoch's row after its files are written."""
-    data = _load_data(config, device)
+    data = load_training_data(config, device, run.workers)
     model = _build(config, data, device)
     with seeded(config.seed, device):
         order = torch.Generator().manual_seed(config.seed)
         trained = model.parameters() if config.freeze is None else (p for p in model.parameters() if p.requires_grad)
         state = TrainingState(model, build_optimizer(config, trained), order, device)
+        if augmentation_of(parse_data(config.data).name, config.augment) != "none":
+            state.augment = augmentation_generator(config.seed)
         plan = plan_decay(config, describe(model)) if config.decay is not None else None
         decay = Decay(plan, config.decay_mode, model, state.optimizer) if plan is not None else None
         if config.schedule == "two-phase":
             state.two_phase = build_two_phase(config, _eigenvalue(config, model, data))
-        fed = fed_layers(model, data.train.inputs[:2])
+        fed = fed_layers(model, first_inputs(data.train, 2))
         rule = norm_rule(config, fed)
         steps = plan_steps(config, len(data.train))
         batching = Batching(
@@ -214,11 +203,9 @@ def _run(
             raise DivergedError(f"{error}{kept} Try a smaller learning rate.") from error
 
 
-def _eigenvalue(config: TrainConfig, model: nn.Module, data: _Data) -> TopEigenvalue:
+def _eigenvalue(config: TrainConfig, model: nn.Module, data: TrainingData) -> TopEigenvalue:
     """What the two-phase rule asks: on as many samples as a batch has."""
-    return last_layer_eigenvalue(
-        model, data.train.inputs, batch=config.batch_size, seed=config.seed, rows=_rows(config)
-    )
+    return last_layer_eigenvalue(model, data.train, batch=config.batch_size, seed=config.seed, rows=_rows(config))
 
 
 def _rows(config: TrainConfig) -> int:
@@ -226,27 +213,7 @@ def _rows(config: TrainConfig) -> int:
     return config.micro_batch_size if config.micro_batch_size is not None else config.batch_size
 
 
-def _load_data(config: TrainConfig, device: torch.device) -> _Data:
-    spec = parse_data(config.data)
-    normalization = default_normalization(spec.name)
-    images = load_images(spec, "train")
-    largest = max(batch_sizes(config))
-    if largest > len(images):
-        raise OptionError(
-            f"batch_size is {largest}, but {spec.name} has {len(images)} training samples; choose at most that many."
-        )
-    network = parse_model(config.model)
-    # A factory of the user's says nothing of sizes: it gets the images as they are.
-    size = images.size if network.is_factory else max(images.size, MODELS[network.name].minimum_size)
-    splits = []
-    for split in (images, load_images(spec, "test")):
-        inputs, labels = prepare(split, normalization, size=size, dtype=getattr(torch, config.dtype))
-        with user_errors(config.batch_size):
-            splits.append(Split(inputs.to(device), labels.to(device)))
-    return _Data(splits[0], splits[1], len(images.classes), normalization)
-
-
-def _build(config: TrainConfig, data: _Data, device: torch.device) -> nn.Module:
+def _build(config: TrainConfig, data: TrainingData, device: torch.device) -> nn.Module:
     """The initial network, checked on the first samples before anything is written."""
     model = build_model(
         parse_model(config.model), classes=data.classes, channels=data.channels, size=data.size, seed=config.seed
@@ -254,10 +221,11 @@ def _build(config: TrainConfig, data: _Data, device: torch.device) -> nn.Module:
     if config.freeze is not None:
         freeze(model, config.freeze)
     with user_errors(config.batch_size):
-        model.to(device=device, dtype=data.train.inputs.dtype).eval()
+        model.to(device=device, dtype=data.train.dtype).eval()
+        inputs = first_inputs(data.train, 2)
         try:
             with torch.no_grad():
-                outputs = model(data.train.inputs[:2])
+                outputs = model(inputs)
         except RuntimeError as error:
             if "memory" in str(error):
                 raise
@@ -304,7 +272,7 @@ def _save(
         write_checkpoint(folder.last, payload)
 
 
-def _describe(config: TrainConfig, data: _Data, row: Row) -> dict[str, Any]:
+def _describe(config: TrainConfig, data: TrainingData, row: Row) -> dict[str, Any]:
     return {
         "model": config.model,
         "data": config.data,

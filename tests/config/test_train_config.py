@@ -57,6 +57,7 @@ def test_every_setting_changes_the_digest(name):
         "norm_transfer": "runs/a",
         "norm_transfer_hash": "0" * 64,
         "precision": "bf16",
+        "augment": "crop-flip",
         "batch_size": 7,
         "epochs": 7,
         "seed": 7,

@@ -16,7 +16,7 @@ from scipy.io import savemat
 
 from landscape.data import DATASETS, DataSpec, ImageSet, default_normalization, load_images, parse_data
 from landscape.data.idx import read_fashion_mnist, read_mnist
-from landscape.data.svhn import read_svhn
+from landscape.data.svhn import read_svhn, read_svhn_extra
 from landscape.errors import DataError, OptionError
 
 _RNG = np.random.RandomState(0)
@@ -188,6 +188,20 @@ def test_svhn(tmp_path: Path, inner: str) -> None:
         load_images(DataSpec("svhn", tmp_path), "extra")
 
 
+def test_svhn_extra_is_the_training_images_and_then_the_others(tmp_path: Path) -> None:
+    parts = {"train": _COLOUR[:2], "extra": _COLOUR[2:], "test": _COLOUR[:1]}
+    for name, images in parts.items():
+        labels = np.arange(1, len(images) + 1, dtype=np.uint8)[:, None]
+        savemat(tmp_path / f"{name}_32x32.mat", {"X": images.transpose(2, 3, 1, 0), "y": labels})
+    train, test = (read_svhn_extra(tmp_path, split, verify=False) for split in ("train", "test"))
+    assert np.array_equal(train.images.numpy(), _COLOUR)
+    assert train.labels.tolist() == [1, 2, 1, 2, 3, 4]
+    assert (train.name, train.verified) == ("svhn-extra", False)
+    assert np.array_equal(test.images.numpy(), _COLOUR[:1])
+    with pytest.raises(DataError, match="expected md5"):
+        load_images(DataSpec("svhn-extra", tmp_path), "train")
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -212,7 +226,7 @@ def test_svhn_that_is_no_matlab_file(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- names and places
 
 
-@pytest.mark.parametrize("name", [n for n, source in DATASETS.items() if source.needs_folder])
+@pytest.mark.parametrize("name", [n for n, s in DATASETS.items() if s.needs_folder and not s.pictures])
 def test_a_missing_file_is_named_with_every_place(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"there is no folder {tmp_path / 'nowhere'}"):
         load_images(parse_data(f"{name}:{tmp_path / 'nowhere'}"), "test")
@@ -224,6 +238,7 @@ def test_a_missing_file_is_named_with_every_place(tmp_path: Path, name: str) -> 
         "cifar10": ("test_batch", ["cifar-10-batches-py"]),
         "cifar100": ("test", ["cifar-100-python"]),
         "svhn": ("test_32x32.mat", ["svhn", "SVHN"]),
+        "svhn-extra": ("test_32x32.mat", ["svhn", "SVHN"]),
     }[name]
     places = ", ".join(str(place) for place in [*(tmp_path / i for i in inner), tmp_path])
     assert f"there is no {file} in {places};" in str(caught.value)

@@ -13,8 +13,9 @@ from landscape.models import build_model, parse_model
 from landscape.training.batch_schedule import batch_sizes, parse_stages, plan_steps
 from landscape.training.batches import Batching, check_batches, ghost_norms, kept_samples, passes_of
 from landscape.training.ghost_norm import GhostNorms, batch_norms, ghost_batch_norm
-from landscape.training.loop import Split, fit
+from landscape.training.loop import fit
 from landscape.training.optimizers import build_optimizer
+from landscape.training.samples import Split
 from landscape.training.schedules import build_schedule, constant, fill_schedule
 from landscape.training.state import TrainingState
 
@@ -42,7 +43,7 @@ def gradient(model, how, chosen, epoch=1):
     """The loss, gradients and buffers that a batch leaves."""
     data = samples()
     with how.ghosts.installed():
-        loss = passes_of(model, data.inputs, data.labels, chosen, how, epoch).gradient()
+        loss = passes_of(model, data.inputs[chosen], data.labels[chosen], how, epoch).gradient()
     return loss, [p.grad.clone() for p in model.parameters()], [b.clone() for b in model.buffers()]
 
 
@@ -180,9 +181,9 @@ def test_hessian_products_add_up_over_the_parts():
     norms = GhostNorms(model, 4)
     with norms.installed():
         whole, parts = (
-            passes_of(
-                model, data.inputs, data.labels, torch.arange(22), Batching(micro=micro, ghosts=norms), 1
-            ).hessian_products(parameters, vectors)
+            passes_of(model, data.inputs, data.labels, Batching(micro=micro, ghosts=norms), 1).hessian_products(
+                parameters, vectors
+            )
             for micro in (None, 8)
         )
     for one, two in zip(whole, parts, strict=True):
@@ -200,7 +201,7 @@ def test_the_smallest_losses_are_left_out():
     grads = torch.autograd.grad(expected, list(model.parameters()))
     for micro in (None, 7):
         how = Batching(micro=micro, discard=0.3)
-        loss = passes_of(model, data.inputs, data.labels, chosen, how, epoch=1).gradient()
+        loss = passes_of(model, data.inputs[chosen], data.labels[chosen], how, epoch=1).gradient()
         assert_same(loss, expected.detach())
         assert_same([p.grad for p in model.parameters()], list(grads))
 
@@ -209,7 +210,7 @@ def test_discarding_ends_after_its_epochs():
     data, model, chosen = samples(), plain().eval(), torch.arange(20)
     how = Batching(discard=0.5, discard_epochs=2)
     whole = cross_entropy(model(data.inputs[:20]), data.labels[:20]).detach()
-    losses = [passes_of(model, data.inputs, data.labels, chosen, how, epoch).gradient() for epoch in (1, 2, 3)]
+    losses = [passes_of(model, data.inputs[chosen], data.labels[chosen], how, epoch).gradient() for epoch in (1, 2, 3)]
     assert losses[0] == losses[1] > whole
     assert losses[2] == whole
 
@@ -222,7 +223,7 @@ def test_choosing_draws_no_random_numbers_of_its_own():
         with torch.random.fork_rng():
             torch.manual_seed(7)
             how = Batching(micro=5, discard=discard)
-            passes_of(plain().train(), data.inputs, data.labels, chosen, how, 1).gradient()
+            passes_of(plain().train(), data.inputs[chosen], data.labels[chosen], how, 1).gradient()
             states.append(torch.get_rng_state())
     assert torch.equal(*states)
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from landscape.training.batches import Batching, passes_of
-from landscape.training.loop import Split, evaluate
+from landscape.training.loop import evaluate
 from landscape.training.optimizers.kronecker import cotangents
+from landscape.training.samples import Split
 
 N, K = 10, 4
 
@@ -28,7 +29,7 @@ def data():
 
 
 def passes(model, **how):
-    return passes_of(model, data().inputs, data().labels, torch.arange(N), Batching(**how), 1)
+    return passes_of(model, data().inputs, data().labels, Batching(**how), 1)
 
 
 def log_p(logits):

@@ -11,9 +11,10 @@ from landscape.config.training import TrainConfig
 from landscape.errors import OptionError
 from landscape.training.batches import Batching, passes_of
 from landscape.training.ghost_norm import GhostNorms, ghost_batch_norm
-from landscape.training.loop import Split, evaluate, train_epoch
+from landscape.training.loop import evaluate, train_epoch
 from landscape.training.optimizers import build_optimizer
 from landscape.training.precision import FULL, Precision, check_precision
+from landscape.training.samples import Split
 from landscape.training.schedules import constant
 from landscape.training.state import TrainingState
 
@@ -54,7 +55,7 @@ def data():
 
 
 def passes(model, **how):
-    return passes_of(model, data().inputs, data().labels, torch.arange(N), Batching(**how), 1)
+    return passes_of(model, data().inputs, data().labels, Batching(**how), 1, data())
 
 
 def test_bf16_gradients_are_those_of_an_autocast_forward_pass():

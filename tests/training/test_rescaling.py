@@ -14,10 +14,11 @@ from landscape.training.batches import Batching, ghost_norms
 from landscape.training.decay.applying import Decay
 from landscape.training.decay.plan import fill_decay, plan_decay
 from landscape.training.fed_layers import fed_layers
-from landscape.training.loop import Split, fit
+from landscape.training.loop import fit
 from landscape.training.norm_transfer import norm_rule
 from landscape.training.optimizers import OPTIMIZERS, WRAPPERS, build_optimizer, fill_options
 from landscape.training.rescaling import fill_rescaling
+from landscape.training.samples import Split
 from landscape.training.schedules import constant
 from landscape.training.state import TrainingState
 
