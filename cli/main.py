@@ -24,6 +24,7 @@ from landscape_cli.analyze import analyze
 from landscape_cli.cache import cache
 from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
+from landscape_cli.history import history
 from landscape_cli.train import train
 
 
@@ -75,6 +76,7 @@ def _before_the_command(
 
 app.command("train")(train)
 app.command("analyze")(analyze)
+app.command("history")(history)
 app.command("demo")(demo)
 app.command("cache")(cache)
 

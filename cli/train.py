@@ -12,7 +12,17 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from landscape.errors import OptionError
-from landscape.training.events import AlreadyFinished, EpochFinished, Event, OnEvent, StepDone, TrainingStarted, ignore
+from landscape.training.events import (
+    AlreadyFinished,
+    EpochFinished,
+    Event,
+    NotTracked,
+    OnEvent,
+    StepDone,
+    Tracked,
+    TrainingStarted,
+    ignore,
+)
 from landscape_cli import console
 from landscape_cli import train_options as options
 
@@ -156,6 +166,11 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = 0,
+    track: options.Track = None,
+    track_every: options.TrackEvery = None,
+    track_samples: options.TrackSamples = None,
+    track_by: options.TrackBy = None,
+    log: options.Log = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)] = "cpu",
     workers: Annotated[
         int | None,
@@ -175,6 +190,7 @@ def train(
     """
     # Loaded here: `landscape --help` must not wait for torch.
     from landscape.config.recipe import validate
+    from landscape.config.tracking import TrackSettings
     from landscape.config.training import TrainRun
     from landscape.workflows.train import train as train_network
 
@@ -221,9 +237,18 @@ def train(
     }
     given = {name: value for name, value in settable.items() if value is not None}
     settings = _settings(given, config, overrides or [], out if resume else None)
+    followed = options.track_values(track, track_every, track_samples, track_by)
     run = validate(
         TrainRun,
-        {"out": out, "device": device, "checkpoint_every": checkpoint_every, "resume": resume, "workers": workers},
+        {
+            "out": out,
+            "device": device,
+            "checkpoint_every": checkpoint_every,
+            "resume": resume,
+            "track": None if followed is None else validate(TrackSettings, followed),
+            "log": log or [],
+            "workers": workers,
+        },
     )
     with watch_training(f"{settings.model} on {settings.data.partition(':')[0]}", quiet=quiet) as on_event:
         result = train_network(settings, run, on_event)
@@ -295,8 +320,8 @@ class _Bar:
                 # Short, so that the whole line fits a terminal of 80 columns.
                 words = f"epoch {event.row['epoch']}: test {event.row['test_accuracy']:.4f}"
                 self._progress.update(self._task, message=words)
-            case AlreadyFinished():
-                self._progress.console.print(_already(event), markup=False, highlight=False)
+            case NotTracked() | AlreadyFinished():
+                self._progress.console.print(_note(event), markup=False, highlight=False)
 
 
 class _Lines:
@@ -315,8 +340,10 @@ class _Lines:
                 )
             case EpochFinished():
                 console.say(f"  {_row(event.row)}")
-            case AlreadyFinished():
-                console.say(_already(event))
+            case Tracked():
+                console.say(f"    {_tracked(event)}")
+            case NotTracked() | AlreadyFinished():
+                console.say(_note(event))
 
 
 class _ResumeHint:
@@ -353,7 +380,18 @@ def _row(row: Mapping[str, Any]) -> str:
     )
 
 
-def _already(event: AlreadyFinished) -> str:
+def _tracked(event: Tracked) -> str:
+    """The values of whole networks; those of substructures are in the file."""
+    if not event.rows:
+        return "tracked: no value"
+    shown = [f"{row.quantity} {row.value:.4g}" for row in event.rows if not row.group][:4]
+    more = len(event.rows) - len(shown)
+    return f"tracked at step {event.rows[0].step}: " + ", ".join((*shown, *([f"{more} more"] if more else [])))
+
+
+def _note(event: NotTracked | AlreadyFinished) -> str:
+    if isinstance(event, NotTracked):
+        return f"    note: {event.name} is not tracked in full: {event.reason}"
     return f"{event.folder} holds a finished run of {event.epochs} epochs; nothing to do"
 
 

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from landscape.errors import OptionError
+
 DECAY = "Weight decay: what, and how"
 RATE = "Learning rate over the run"
 BATCHES = "Batches"
 LOSS = "Loss and precision"
 NORMS = "Norms of weights that feed a batch normalisation"
+FOLLOWING = "Following the run"
 
 Decay = Annotated[
     str | None,
@@ -256,3 +259,59 @@ Augment = Annotated[
         rich_help_panel=BATCHES,
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Measure while it trains, into track.csv: any measure of analyze, or norms, effective_learning_rate, "
+        "edge, margins, strides, curvature_radius, normalized_curvature; comma-separated.",
+        rich_help_panel=FOLLOWING,
+    ),
+]
+TrackEvery = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K|Ksteps",
+        help="How often: every K epochs, or 100steps; the beginning and the end too. Default: 1.",
+        rich_help_panel=FOLLOWING,
+    ),
+]
+TrackSamples = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|first:N|all",
+        help="On how many samples of the training split, as in analyze. Default: 512, or all of fewer.",
+        rich_help_panel=FOLLOWING,
+    ),
+]
+TrackBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GROUPS",
+        help="The substructures that values are split into: role, layer, tensor or patterns of names. Default: role.",
+        rich_help_panel=FOLLOWING,
+    ),
+]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="csv|tensorboard|wandb",
+        help="Log the history and the track there too; may be repeated. The CSV files are always written.",
+        rich_help_panel=FOLLOWING,
+    ),
+]
+
+
+def track_values(track: str | None, every: str | None, samples: str | None, by: str | None) -> dict[str, str] | None:
+    """The settings of the track as they are given; None without `--track`.
+
+    Raises:
+        OptionError: an option of the track is given without it.
+    """
+    given = {"every": every, "samples": samples, "by": by}
+    values = {name: value for name, value in given.items() if value is not None}
+    if track is None:
+        if values:
+            raise OptionError(f"--track-{next(iter(values))} needs --track NAMES, which says what to follow.")
+        return None
+    return {"names": track, **values}

@@ -21,6 +21,7 @@ _EXPORTS = {
     "LandscapeError": "landscape.errors",
     "Problem": "landscape.problem",
     "Record": "landscape.records",
+    "Tracker": "landscape.workflows.tracking",
     "analyze": "landscape.workflows.analyze",
     "analyze_checkpoint": "landscape.workflows.analyze",
     "connectivity": "landscape.measures",
@@ -40,6 +41,7 @@ __all__ = [
     "LandscapeError",
     "Problem",
     "Record",
+    "Tracker",
     "__version__",
     "analyze",
     "analyze_checkpoint",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from landscape.records import Analysis, Record
     from landscape.report import write_report
     from landscape.workflows.analyze import analyze, analyze_checkpoint
+    from landscape.workflows.tracking import Tracker
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from landscape.config.recipe import digest
+from landscape.config.tracking import TrackSettings
 
 # Always part of `TrainConfig.plain`, also at their defaults.
 FIRST = ("model", "data", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs", "seed", "dtype")
@@ -150,6 +151,8 @@ class TrainRun(BaseModel):
         checkpoint_every: keep a checkpoint every so many epochs; 0 keeps epoch 0 and the final one only.
         resume: continue the run that `out` holds.
         workers: processes that decode pictures; None: one for each CPU, 16 at most.
+        track: what is followed while it trains; None: nothing, or what a resumed run followed before.
+        log: further places for the history and the track: `tensorboard`, `wandb`; the CSV files are always written.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -159,3 +162,5 @@ class TrainRun(BaseModel):
     checkpoint_every: int = Field(default=0, ge=0)
     resume: bool = False
     workers: int | None = Field(default=None, ge=0)
+    track: TrackSettings | None = None
+    log: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
+from landscape.errors import OptionError
+from landscape.files import write_atomically
+
 WIDTH = 6.46
 """Inches: the text width of an A4 page with the report's margins."""
 
@@ -27,12 +31,16 @@ SIZE = 8.5
 SMALL = 8.0
 POINTS = 72.0
 
+FORMATS = (".svg", ".pdf", ".png")
+
 BLUE = "#0072B2"
 SKY = "#9CC9E5"
 RED = "#D55E00"
 INK = "#222222"
 GREY = "#6E6E6E"
 PALE = "#D9D9D9"
+LINES = (BLUE, RED, "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7F7F7F")
+"""For lines side by side, in this order; also of the palette, but for its yellow, which is too pale for a line."""
 
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -81,6 +89,26 @@ def svg(figure: Figure) -> bytes:
         content = io.BytesIO()
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
     return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as .svg, .pdf or .png (300 dots an inch), whole or not at all, without a date.
+
+    Raises:
+        OptionError: the name ends otherwise.
+        WriteError: the file cannot be written.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if f".{kind}" not in FORMATS:
+        raise OptionError(f"expected a figure's name to end in {', '.join(FORMATS)}, got {path.name}.")
+    if kind == "svg":
+        write_atomically(path, svg(figure))
+        return
+    metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+    with style():
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, dpi=300, metadata=metadata)
+    write_atomically(path, content.getvalue())
 
 
 def text_width(text: str, size: float = SIZE) -> float:

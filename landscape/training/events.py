@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from landscape.training.track_file import TrackRow
+
 
 @dataclass(frozen=True)
 class TrainingStarted:
@@ -47,6 +49,21 @@ class EpochFinished:
 
 
 @dataclass(frozen=True)
+class Tracked:
+    """What the run follows was measured, and is in its folder; every row has the same epoch and step."""
+
+    rows: tuple[TrackRow, ...]
+
+
+@dataclass(frozen=True)
+class NotTracked:
+    """A quantity that was to be followed, or a part of it, has no value here; told once."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class AlreadyFinished:
     """The run that was to be resumed has its final checkpoint; nothing is done."""
 
@@ -54,7 +71,7 @@ class AlreadyFinished:
     epochs: int
 
 
-Event = TrainingStarted | StepDone | EpochFinished | AlreadyFinished
+Event = TrainingStarted | StepDone | EpochFinished | Tracked | NotTracked | AlreadyFinished
 OnEvent = Callable[[Event], None]
 
 

@@ -5,6 +5,7 @@ history.csv                 one row an epoch
 decay.csv                   with a decay policy: the lambda of each tensor, a row at each step that changes one
 ratios.csv                  with adaptive-beta: r_l of each normalisation layer, a row a step
 norms.csv                   with batch normalisation: the norm of each weight that feeds one, a row an epoch
+track.csv                   with --track: what was followed, one value a row; track.yaml: its settings
 checkpoints/epoch-0000.pt   before any step; then every k epochs if asked for
 checkpoints/last.pt         the last finished epoch, while the run is under way; --resume goes on from here
 final.pt                    the end; last.pt is then removed
@@ -54,6 +55,16 @@ class RunFolder:
     def norms(self) -> Path:
         """The norms of the weights that feed a batch normalisation; one row an epoch."""
         return self.path / "norms.csv"
+
+    @property
+    def track(self) -> Path:
+        """What was followed, see `landscape.training.track_file`."""
+        return self.path / "track.csv"
+
+    @property
+    def track_settings(self) -> Path:
+        """What a resumed run goes on following."""
+        return self.path / "track.yaml"
 
     @property
     def last(self) -> Path:

@@ -31,6 +31,7 @@ from landscape.training.events import AlreadyFinished, EpochFinished, OnEvent, T
 from landscape.training.failures import user_errors
 from landscape.training.fed_layers import fed_layers
 from landscape.training.history import Row, read_history, write_history
+from landscape.training.loggers import Log
 from landscape.training.loop import fit
 from landscape.training.norm_transfer import fill_norm_transfer, norm_rule, norms_row
 from landscape.training.optimizers import build_optimizer, fill_options
@@ -42,6 +43,7 @@ from landscape.training.schedules import TopEigenvalue, build_schedule, build_tw
 from landscape.training.state import TrainingState, seeded
 from landscape.training.step_table import append_steps, keep_steps
 from landscape.workflows.sharpness_callback import last_layer_eigenvalue
+from landscape.workflows.tracking.following import follow, track_settings
 from landscape.workflows.training_data import TrainingData, load_training_data
 
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -88,6 +90,7 @@ def train(config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = 
     config = resolve(config)
     device = check_device(run.device)
     folder = RunFolder(run.out if run.out is not None else default_folder(config))
+    log = Log(run.log, folder, config)
     if run.resume:
         folder.must_hold(config)
         if folder.finished:
@@ -97,8 +100,9 @@ def train(config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = 
         raise OptionError(f"{folder.path} already holds a finished run; choose another --out.")
     elif folder.holds_run:
         raise OptionError(f"{folder.path} already holds a run; continue it with --resume, or choose another --out.")
-    for row in _run(config, run, folder, device, on_event):
-        on_event(EpochFinished(row))
+    with log.open(on_event) as tell:
+        for row in _run(config, run, folder, device, tell):
+            tell(EpochFinished(row))
     return _result(folder)
 
 
@@ -124,6 +128,7 @@ def _run(
     config: TrainConfig, run: TrainRun, folder: RunFolder, device: torch.device, on_event: OnEvent
 ) -> Iterator[Row]:
     """Train, and yield each epoch's row after its files are written."""
+    tracked = track_settings(run.track, folder, resume=run.resume)
     data = load_training_data(config, device, run.workers)
     model = _build(config, data, device)
     with seeded(config.seed, device):
@@ -163,6 +168,14 @@ def _run(
                     norms.extend(row for row in read_history(folder.norms) if row["epoch"] <= state.epoch)
         if config.decay == "adaptive-beta":
             keep_steps(folder.ratios, state.step)
+        following = follow(
+            tracked,
+            state,
+            data.train,
+            epochs=config.epochs,
+            folder=folder,
+            on_event=on_event,
+        )
         started = TrainingStarted(
             folder=folder.path,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -186,8 +199,9 @@ def _run(
                     batching=batching,
                     decay=decay,
                     norms=rule,
-                    on_event=on_event,
+                    on_event=following.hearing(on_event),
                 ):
+                    following.end_epoch(row)
                     if decay is not None and plan is not None and state.epoch > 0:
                         decays = _note_decay(row, decay, plan, rows[-1]["step"] + 1, decays)
                         write_history(folder.decay, decays)

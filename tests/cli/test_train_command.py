@@ -99,6 +99,13 @@ def test_a_runs_config_is_a_recipe(tmp_path):
         (["--batch-schedule", "512"], "expected EPOCHS:BATCH"),
         (["--freeze", "bm"], "expected 'bn', 'gamma' or 'beta', got 'bm'"),
         (["--checkpoint-every", "-1"], "checkpoint_every"),
+        (["--track", "norm"], "Did you mean norms"),
+        (["--track", "norms", "--track-every", "5epochs"], "expected epochs such as 5, or steps such as 100steps"),
+        (["--track", "norms", "--track-samples", "5000"], "expected at most 1437"),
+        (["--track", "norms", "--track-by", "rol"], "neither role, layer or tensor"),
+        (["--track-every", "5"], "--track-every needs --track"),
+        (["--model", "mlp", "--track", "effective_learning_rate"], "no layer of this network feeds"),
+        (["--log", "tensorbord"], "log.0: expected 'csv', 'tensorboard' or 'wandb'"),
         (["--resume"], "no run to resume"),
         (["--resume", "--out", "nowhere"], "no run to resume"),
         (["--epochs", "many"], "--epochs"),
@@ -265,4 +272,5 @@ def test_help_names_the_schedules_and_their_defaults():
 def test_options_of_the_run_have_the_defaults_of_its_settings():
     run = TrainRun()
     defaults = {name: p.default for name, p in inspect.signature(train).parameters.items()}
-    assert {name: defaults[name] for name in TrainRun.model_fields} == run.model_dump()
+    # An option that may be repeated is None where it is not given.
+    assert {name: defaults[name] for name in TrainRun.model_fields} == {**run.model_dump(), "log": None}

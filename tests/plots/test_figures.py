@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from figure_checks import assert_printable
 
+from landscape.plots.curves import Curve, CurvePanel, ShareStrips, Span, curves_figure
 from landscape.plots.density import density_figure
 from landscape.plots.distribution import distribution_figure
 from landscape.plots.eigenvalues import eigenvalues_figure
@@ -40,7 +41,37 @@ MARKS = {"Q1": 0.36, "median": 1.0, "Q3": 2.7, "mean": 3.1}
 MARGIN_EDGES = np.arange(-3, 8) * 0.01
 MARGIN_COUNTS = [1, 2, 8, 20, 40, 60, 50, 30, 10, 2]
 
+EPOCHS = list(range(40))
+FALLING = [2.5 * math.exp(-e / 6) + 1e-4 for e in EPOCHS]
+PHASES = [Span("explore", 0, 20), Span("extra", 20, 27), Span("converge", 27, 39)]
+MANY = [Curve(f"layer{i}.0.attention_projection_[x]#$_$y$", EPOCHS, [v * (i + 1) for v in FALLING]) for i in range(12)]
+
 FIGURES = {
+    "curves": lambda: curves_figure(
+        [
+            CurvePanel("Loss", [Curve("train", EPOCHS, FALLING), Curve("test", EPOCHS, FALLING)], PHASES, [30, 34]),
+            CurvePanel("Rate", [Curve("", EPOCHS, [0.1] * 40)], PHASES, linear=True),
+            ShareStrips("Decay", ["bn1.bias", "layer1.0.bn1.bias"], [0, 1, 2, 3], [[0.0, 0.5, 1.0], [NAN, 1.0, 0.0]]),
+            CurvePanel("Bands", [Curve("λ₁", EPOCHS, FALLING, error=[0.1] * 40), Curve("edge", EPOCHS, [3.0] * 40)]),
+            CurvePanel("Margins", [Curve("median", EPOCHS, FALLING, band=(FALLING, [v + 1 for v in FALLING]))]),
+        ],
+        note="Bands: ± one standard error.",
+    ),
+    "curves, long names": lambda: curves_figure(
+        [CurvePanel("A title that is longer than its panel is wide " * 2, MANY)]
+    ),
+    "curves, hostile": lambda: curves_figure(
+        [
+            CurvePanel("Not a number", [Curve("a", [0, 1], [NAN, NAN])]),
+            CurvePanel("One point", [Curve("a", [3], [0.0])]),
+            CurvePanel(
+                "Huge and tiny", [Curve("a", [0, 1, 2], [1e-12, 0.0, 3e14]), Curve("b", [0, 1], [math.inf, 1.0])]
+            ),
+            CurvePanel("Signs", [Curve("a", [0, 1, 2], [-2.5e-7, 0.0, 1.25e-7])]),
+            CurvePanel("Nothing", []),
+        ]
+    ),
+    "curves, none": lambda: curves_figure([]),
     "roles": lambda: groups_figure([Panel("By role", ROLES)], label="C"),
     "roles and layers": lambda: groups_figure([Panel("By role", ROLES), Panel("By layer", LAYERS)], label="part of C"),
     "half": lambda: groups_figure([Panel("By role", ROLES)], label="C", width=3.1),

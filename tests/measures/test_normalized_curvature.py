@@ -1,0 +1,86 @@
+"""The trace of the curvature at unit norm, against dense Jacobians, and that the scale of weights does not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from cases import N, case, labels, normal
+from oracles import Function
+from torch import nn
+
+from landscape.errors import NotApplicableError
+from landscape.measures.normalized_curvature import normalized_curvature_trace
+from landscape.parameters import group_parameters
+from landscape.problem import Problem
+
+
+def dense(f: Function, layers, kind):
+    """||theta_l||^2 E Tr(J_l' M J_l) with M the identity or diag(p) - p p', one sample and one layer at a time."""
+    J = oracles.parameter_jacobian(f)
+    J = J.reshape(len(f.inputs), -1, J.shape[-1])
+    p = oracles.softmax(f.outputs(f.theta, f.inputs).detach().numpy())
+    weights = f.weights / f.weights.sum()
+    result = {}
+    for layer, names in layers.items():
+        columns = f.columns(names)
+        total = 0.0
+        for n, w in enumerate(weights):
+            M = np.eye(p.shape[1]) if kind == "gauss-newton" else np.diag(p[n]) - np.outer(p[n], p[n])
+            total += w * np.trace(J[n][:, columns].T @ M @ J[n][:, columns])
+        result[layer] = float((f.theta.numpy()[columns] ** 2).sum()) * total
+    return result
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "batch_norm", "layer_and_group_norm", "weighted_and_ignored"])
+@pytest.mark.parametrize("kind", ["fisher", "gauss-newton"])
+def test_with_few_outputs_it_is_the_dense_trace(name, kind):
+    small = case(name)
+    problem = small.problem()
+    layers = group_parameters(problem.infos, "layer")
+    found = normalized_curvature_trace(problem, layers, kind=kind)
+    for layer, value in dense(small.function, layers, kind).items():
+        assert found[layer] == (pytest.approx(value, rel=1e-9), 0.0)
+
+
+@pytest.mark.parametrize("kind", ["fisher", "gauss-newton"])
+def test_with_many_outputs_it_lies_within_its_error_and_knows_no_batch_size(kind):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 20)).double()
+        data = normal(N, 4), labels(20)
+    problem = Problem(model, nn.CrossEntropyLoss(), data)
+    layers = group_parameters(problem.infos, "layer")
+    found = normalized_curvature_trace(problem, layers, kind=kind)
+    f = Function(model, nn.CrossEntropyLoss(), *data, np.ones(N))
+    for layer, value in dense(f, layers, kind).items():
+        estimate, stderr = found[layer]
+        assert 0 <= stderr < 0.2 * estimate  # 0: signs are exact where J J' is a multiple of the identity
+        assert abs(estimate - value) <= 4 * stderr + 1e-9 * value
+    parts = normalized_curvature_trace(Problem(model, nn.CrossEntropyLoss(), data, batch_size=7), layers, kind=kind)
+    for layer in layers:
+        assert parts[layer] == pytest.approx(found[layer], rel=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["fisher", "gauss-newton"])
+def test_the_scale_of_weights_before_a_normalisation_does_not_matter(kind):
+    small = case("batch_norm")
+    norm, convolution = small.model[1], small.model[0]
+    norm.eps = 0.0
+    layers = {"0": ("0.weight",)}
+    before = normalized_curvature_trace(small.problem(), layers, kind=kind)
+    with torch.no_grad():
+        convolution.weight *= 3.0
+        norm.running_mean *= 3.0
+        norm.running_var *= 9.0
+    after = normalized_curvature_trace(small.problem(), layers, kind=kind)
+    assert after["0"][0] == pytest.approx(before["0"][0], rel=1e-10)
+
+
+def test_a_loss_without_a_known_curvature_has_no_fisher_trace():
+    problem = Problem(nn.Linear(3, 2), lambda f, y: (f - y).abs().sum(1), (torch.randn(4, 3), torch.randn(4, 2)))
+    layers = group_parameters(problem.infos, "layer")
+    with pytest.raises(NotApplicableError, match="is not known"):
+        normalized_curvature_trace(problem, layers, kind="fisher")
+    assert normalized_curvature_trace(problem, layers, kind="gauss-newton")
