@@ -42,7 +42,7 @@ def check() -> None:
         importlib.import_module("torch.utils.tensorboard")
     except ImportError as error:
         raise OptionError(
-            "log tensorboard needs the package tensorboard; install it: "
+            f"log tensorboard needs the package tensorboard ({error}); install it: "
             "pip install 'landscape-diagnostics[tensorboard]'."
         ) from error
 

@@ -56,7 +56,7 @@ def check() -> None:
         importlib.import_module("wandb")
     except ImportError as error:
         raise OptionError(
-            "log wandb needs the package wandb; install it: pip install 'landscape-diagnostics[wandb]'."
+            f"log wandb needs the package wandb ({error}); install it: pip install 'landscape-diagnostics[wandb]'."
         ) from error
 
 
