@@ -18,6 +18,7 @@ from torch import Tensor
 from landscape.curvature.gauss_newton import all_columns
 from landscape.curvature.per_sample import PerSampleGradients
 from landscape.errors import NotApplicableError
+from landscape.linalg.precision import wide
 from landscape.linalg.probes import rademacher
 from landscape.linalg.trace import block_estimate
 from landscape.problem import Batch, Problem
@@ -104,15 +105,17 @@ def _squared_products(problem: Problem, cotangents: Cotangents, count: int) -> n
     squares = torch.zeros(count, len(problem), len(columns), dtype=torch.float64)
     share = problem.weights.double() / problem.total_weight
     for batch in problem.batches():
+        shape, kind = (count, len(batch), len(columns)), wide(problem.device)
+        sums_kNT = torch.zeros(shape, dtype=kind, device=problem.device)
 
         def choose(f: Tensor, batch: Batch = batch) -> Sequence[Tensor]:
             return cotangents(f, batch)
 
-        def reduce(number: int, name: str, rows: slice, G: Tensor, low: int = batch.start) -> None:
-            here = slice(low + rows.start, low + rows.stop)
-            squares[number, here, columns[name]] = G.square().sum(1, dtype=torch.float64).cpu()
+        def reduce(number: int, name: str, piece: int, rows: slice, G: Tensor, sums_kNT: Tensor = sums_kNT) -> None:
+            sums_kNT[number, rows, columns[name]] += G.square_().sum(1, dtype=sums_kNT.dtype)
 
         gradients.pull(batch, choose, reduce)
+        squares[:, batch.start : batch.stop] = sums_kNT.double().cpu()
     result: np.ndarray = problem.group.sum_array((squares * share[None, :, None]).numpy())
     return result
 
