@@ -94,7 +94,7 @@ def _diagonal(problem: Problem, probes: int, seed: int) -> Tensor:
 
 
 def _radius(parts: Mapping[str, Tensor], names: tuple[str, ...], cap: float) -> Radius:
-    radii = torch.cat([parts[name].reshape(-1) for name in names]).double()
+    radii = torch.cat([parts[name].reshape(-1) for name in names]).cpu().double()
     defined = radii[~radii.isnan()]
     capped = defined.clamp(max=cap)
     median = float(capped.quantile(0.5)) if 0 < len(capped) < 2**24 else _large_median(capped)

@@ -69,7 +69,7 @@ class Strides:
         """The strides of each group of parameter names; empty without a step. One synchronisation a tensor."""
         if self._steps == 0:
             return {}
-        sums = {name: total.double().tolist() for name, total in self._sums.items()}
+        sums = {name: total.tolist() for name, total in self._sums.items()}
         result = {}
         for group, names in groups.items():
             count = self._steps * sum(self._parameters[name].numel() for name in names)
