@@ -39,6 +39,7 @@ class _Run:
         self.arguments = list(arguments)
         self.group: Group | None = None
         self.over = threading.Event()
+        self.watch: threading.Thread | None = None
 
 
 _run = _Run(())
@@ -68,7 +69,8 @@ def join_launched(devices: str) -> None:
     _run.group = group
     # The others go on until process 0 has shown what was finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN if group.rank else _interrupt_once)
-    threading.Thread(target=_watch, args=(group, _run.over), daemon=True).start()
+    _run.watch = threading.Thread(target=_watch, args=(group, _run.over), daemon=True)
+    _run.watch.start()
 
 
 def enter(devices: str) -> Group:
@@ -126,6 +128,8 @@ def end(code: int) -> int:
         try:
             group.first(None)  # the process that holds the store must not leave before the others
             _run.over.set()
+            if _run.watch is not None:  # a thread that the interpreter ends within torch aborts the process
+                _run.watch.join(_LAST_WORDS)
             leave(group)
             return code
         except ProcessError as error:

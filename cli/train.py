@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from landscape.errors import OptionError
+from landscape.launchers import launched
 from landscape.training.events import (
     AlreadyFinished,
     EpochFinished,
@@ -23,7 +24,7 @@ from landscape.training.events import (
     TrainingStarted,
     ignore,
 )
-from landscape_cli import console
+from landscape_cli import console, processes
 from landscape_cli import train_options as options
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def train(
     track_samples: options.TrackSamples = None,
     track_by: options.TrackBy = None,
     log: options.Log = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)] = "cpu",
+    devices: options.Devices = None,
+    device: options.Device = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -188,6 +190,10 @@ def train(
 
     The run folder holds config.yaml, history.csv (a row an epoch), checkpoints and final.pt.
     """
+    if devices is not None and device is not None:
+        raise OptionError(f"--device and --devices are the same: give one of them, not {device} and {devices}.")
+    wanted = devices or device or ("auto" if launched() else "cpu")
+    processes.join_launched(wanted)
     # Loaded here: `landscape --help` must not wait for torch.
     from landscape.config.recipe import validate
     from landscape.config.tracking import TrackSettings
@@ -238,20 +244,22 @@ def train(
     given = {name: value for name, value in settable.items() if value is not None}
     settings = _settings(given, config, overrides or [], out if resume else None)
     followed = options.track_values(track, track_every, track_samples, track_by)
-    run = validate(
-        TrainRun,
-        {
-            "out": out,
-            "device": device,
-            "checkpoint_every": checkpoint_every,
-            "resume": resume,
-            "track": None if followed is None else validate(TrackSettings, followed),
-            "log": log or [],
-            "workers": workers,
-        },
-    )
-    with watch_training(f"{settings.model} on {settings.data.partition(':')[0]}", quiet=quiet) as on_event:
-        result = train_network(settings, run, on_event)
+    where = {
+        "out": out,
+        "checkpoint_every": checkpoint_every,
+        "resume": resume,
+        "track": None if followed is None else validate(TrackSettings, followed),
+        "log": log or [],
+        "workers": workers,
+    }
+    validate(TrainRun, where)
+    group = processes.enter(wanted)
+    run = validate(TrainRun, {**where, "device": group.device})
+    title = f"{settings.model} on {settings.data.partition(':')[0]}"
+    with watch_training(title, quiet=quiet or not processes.leads()) as on_event:
+        if group.size > 1 and not quiet:
+            console.say(f"{group.size} processes share each batch")
+        result = train_network(settings, run, on_event, group)
     console.write_document(_summary(result))
 
 

@@ -14,6 +14,7 @@ BATCHES = "Batches"
 LOSS = "Loss and precision"
 NORMS = "Norms of weights that feed a batch normalisation"
 FOLLOWING = "Following the run"
+RUN = "Where and how to run"
 
 Decay = Annotated[
     str | None,
@@ -315,3 +316,15 @@ def track_values(track: str | None, every: str | None, samples: str | None, by: 
             raise OptionError(f"--track-{next(iter(values))} needs --track NAMES, which says what to follow.")
         return None
     return {"names": track, **values}
+
+
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICES",
+        help="cpu, mps, auto (all GPUs, else the CPU), a number of processes, or GPUs: cuda:0,cuda:1. Several share "
+        "each batch, to the same weights. Default: cpu; under torchrun or Slurm auto.",
+        rich_help_panel=RUN,
+    ),
+]
+Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="The same as --devices.", rich_help_panel=RUN)]

@@ -145,6 +145,22 @@ def _collective() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def lost_peers() -> Iterator[None]:
+    """As for the methods of `Group`, around a block that computes too: only what gloo and NCCL say means a lost peer.
+
+    Raises:
+        ProcessError: another process of the group has gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        with _collective():
+            raise
+
+
 @dataclass(frozen=True)
 class Devices:
     """The devices of the processes on this machine, one a process, and the CPU threads of each (None: torch's own)."""

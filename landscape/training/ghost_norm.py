@@ -4,13 +4,14 @@ The running statistics take one update a step, from the mean over the ghost batc
 
     running <- (1 - m) running + m * (sum_g n_g s_g / sum_g n_g),     s_g the mean or the unbiased variance of ghost g
 
-with n_g its samples (*our reading*: a smaller last ghost batch counts by its samples) and m the layer's momentum. So a
-batch gives the same gradients and the same statistics whether it is run at once or in micro-batches of whole ghost
-batches.
+the sums over the ghost batches of all processes, with n_g the samples of ghost g (*our reading*: a smaller last ghost
+batch counts by its samples) and m the layer's momentum. So a batch gives the same gradients and the same statistics
+whether it is run at once, in micro-batches or by several processes, of whole ghost batches each.
 
 Legend: N samples, C channels, G ghost batches, B samples of a ghost batch.
 
-Cost: two copies of each layer's input beside the normalisation itself.
+Cost: two copies of each layer's input beside the normalisation itself; of several processes, one all-reduce a step
+of two numbers a channel.
 
 Reference: Hoffer et al., Train longer, generalize better, NeurIPS 2017, section 4 (whose running statistics take one
 update a ghost batch).
@@ -27,6 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from landscape.distributed import ALONE, Group
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -70,10 +73,10 @@ def _normalised(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: floa
 
 
 class GhostNorms:
-    """The batch normalisations of a network while it trains in ghost batches of `size` samples."""
+    """The batch normalisations of a network while it trains in ghost batches of `size` samples, by all of `group`."""
 
-    def __init__(self, model: nn.Module, size: int) -> None:
-        self._size = size
+    def __init__(self, model: nn.Module, size: int, group: Group = ALONE) -> None:
+        self._size, self._group = size, group
         self._layers = [_GhostLayer(module) for module in batch_norms(model)]
         self._open = False
 
@@ -102,8 +105,23 @@ class GhostNorms:
             yield
         finally:
             self._open = False
-        for layer in self._layers:
-            layer.update()
+        self._update()
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        tracked = [layer for layer in self._layers if layer.module.running_mean is not None]
+        if self._group.size == 1:
+            for layer in tracked:
+                if layer.samples:
+                    layer.update(layer.samples, layer.mean, layer.variance)
+            return
+        if not tracked:
+            return
+        sums = self._group.sum(torch.cat([part for layer in tracked for part in layer.sums()]))
+        for layer in tracked:
+            channels = layer.module.num_features
+            samples, mean, variance, sums = torch.split(sums, [1, channels, channels, len(sums) - 1 - 2 * channels])
+            layer.update(samples, mean, variance)
 
     def _forward(self, layer: _GhostLayer, x: Tensor) -> Tensor:
         module = layer.module
@@ -124,25 +142,34 @@ class _GhostLayer:
 
     def clear(self) -> None:
         """Begin a step."""
-        self._samples = 0
-        self._mean: Any = 0.0
-        self._variance: Any = 0.0
+        self.samples = 0
+        self.mean: Any = 0.0
+        self.variance: Any = 0.0
 
     def add(self, samples: int, mean: Tensor, variance: Tensor) -> None:
         """Add the sums over the samples of a micro-batch."""
-        self._samples += samples
-        self._mean, self._variance = self._mean + mean.detach(), self._variance + variance.detach()
+        self.samples += samples
+        self.mean, self.variance = self.mean + mean.detach(), self.variance + variance.detach()
 
-    @torch.no_grad()
-    def update(self) -> None:
-        """Move the running statistics once; a layer that was not run, or keeps none, stays."""
+    def sums(self) -> list[Tensor]:
+        """This process's samples (1,), and its sums over them of mean and variance (C,): 0 of a layer not run."""
+        like = self.module.running_mean
+        assert like is not None
+        zeros = torch.zeros_like(like)
+        return [like.new_full((1,), self.samples), zeros + self.mean, zeros + self.variance]
+
+    def update(self, samples: Any, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics once, by the sums over `samples`; with none they stay."""
         running_mean, running_var = self.module.running_mean, self.module.running_var
-        if self._samples == 0 or running_mean is None or running_var is None:
-            return
+        assert running_mean is not None
+        assert running_var is not None
+        # Whether another process ran the layer is not waited for.
+        ran: Any = 1 if isinstance(samples, int) else (samples > 0).squeeze()
         share: Any = self.module.momentum
         if self.module.num_batches_tracked is not None:
-            self.module.num_batches_tracked.add_(1)
+            self.module.num_batches_tracked.add_(ran)
             if share is None:  # the plain average over all steps
                 share = 1.0 / self.module.num_batches_tracked.to(running_mean.dtype)
-        running_mean.add_(share * (self._mean / self._samples - running_mean))
-        running_var.add_(share * (self._variance / self._samples - running_var))
+        for running, total in ((running_mean, mean), (running_var, variance)):
+            change = share * (total / samples - running)
+            running.add_(change if isinstance(samples, int) else torch.where(ran, change, 0.0))

@@ -30,6 +30,7 @@ from landscape.training.passes import nothing, take_step
 from landscape.training.rescaling import NormRule
 from landscape.training.samples import Samples
 from landscape.training.schedules import Schedule
+from landscape.training.spread import WHOLE_BATCHES, Spread
 from landscape.training.state import TrainingState
 from landscape.training.step_plan import steps_per_epoch
 
@@ -74,7 +75,7 @@ def fit(
     """
     rows = batching.micro if batching.micro is not None else batch_size
     if state.epoch == 0 and state.step == 0:
-        yield _row(state, train, test, _rate(state, schedule, 0), rows, time.perf_counter())
+        yield _row(state, train, test, _rate(state, schedule, 0), rows, batching.spread, time.perf_counter())
     while state.epoch < epochs:
         started = time.perf_counter()
         loss = train_epoch(
@@ -89,7 +90,7 @@ def fit(
         )
         lr = _rate(state, schedule, state.step - 1)
         seen = state.two_phase.after_epoch(state.model, loss) if state.two_phase is not None else {}
-        yield _row(state, train, test, lr, rows, started) | seen
+        yield _row(state, train, test, lr, rows, batching.spread, started) | seen
 
 
 def train_epoch(
@@ -115,6 +116,7 @@ def train_epoch(
         OutOfMemoryError, OptionError: see `user_errors`.
     """
     order = torch.randperm(len(train), generator=state.order)
+    batching.spread.begin_epoch(state.epoch + 1)
     first = state.step
     losses = torch.empty(steps_per_epoch(len(train), batch_size), dtype=train.dtype, device=state.device)
     rows = batching.micro if batching.micro is not None else batch_size
@@ -132,6 +134,7 @@ def train_epoch(
                 norms.after_step()
         state.step += 1
         on_event(StepDone(state.epoch + 1, state.step))
+    losses = batching.spread.group.sum(losses)
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
         number = int(bad[0])
@@ -144,21 +147,21 @@ def train_epoch(
     return float((losses * sizes).sum() / len(train))
 
 
-def evaluate(model: nn.Module, split: Samples, batch_size: int) -> Metrics:
+def evaluate(model: nn.Module, split: Samples, batch_size: int, spread: Spread = WHOLE_BATCHES) -> Metrics:
     """Loss and accuracy over the whole of `split` in eval mode; means weighted by sample, summed in float64.
 
-    Cost: one forward pass. One synchronisation with the device, at the end.
+    Cost: one forward pass, of which each process takes its share. One synchronisation with the device, at the end.
     """
     model.eval()
     # Accelerators without float64 (MPS) sum in float32.
     device = split.labels.device
     totals = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     with torch.no_grad(), user_errors(batch_size):
-        for x_NCSS, y_N in split.batches(batch_size):
-            logits_NK = model(x_NCSS)
+        for x_NCSS, y_N in split.batches(batch_size, spread.part_of(len(split), batch_size)[1]):
+            logits_NK = spread.run(model, x_NCSS)
             totals[0] += cross_entropy(logits_NK, y_N, reduction="sum")
             totals[1] += (logits_NK.argmax(1) == y_N).sum()
-    loss, correct = (totals / len(split)).tolist()
+    loss, correct = (spread.group.sum(totals) / len(split)).tolist()
     return Metrics(loss, correct)
 
 
@@ -174,10 +177,10 @@ def _rate(state: TrainingState, schedule: Schedule, step: int) -> float:
 
 
 def _row(
-    state: TrainingState, train: Samples, test: Samples, lr: float, batch_size: int, started: float
+    state: TrainingState, train: Samples, test: Samples, lr: float, batch_size: int, spread: Spread, started: float
 ) -> dict[str, Any]:
-    on_train = evaluate(state.model, train.evaluated, batch_size)
-    on_test = evaluate(state.model, test.evaluated, batch_size)
+    on_train = evaluate(state.model, train.evaluated, batch_size, spread)
+    on_test = evaluate(state.model, test.evaluated, batch_size, spread)
     for loss in (on_train.loss, on_test.loss):
         if math.isfinite(loss):
             continue

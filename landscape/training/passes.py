@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -17,10 +18,20 @@ from torch import Tensor, nn, optim
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.training.precision import FULL, Precision
+from landscape.training.spread import WHOLE_BATCHES, Share
 
 
 def nothing() -> None:
     """Add no decay."""
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The logits `values` (b, K) of the samples `first`, `first` + 1, ... of `of` in all, with their graph."""
+
+    values: Tensor
+    first: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -29,31 +40,39 @@ class Passes:
 
     Only `gradient` counts as the step's pass: it alone moves buffers (the running statistics of batch
     normalisation), which then are those of the weights before the step. The other passes leave every buffer as it
-    was. Random layers (dropout) draw anew in each pass.
+    was. Random layers (dropout) draw anew in each pass. Of several processes, each runs its share of the batch, and
+    all have the gradients and products of the whole batch.
 
     Attributes:
         model: the network, in train mode.
         loss: runs the network on the batch and gives the mean loss with its graph; where the batch is taken in parts,
             on the first, and gives its summand.
         rest: the summands of the other parts.
-        outputs: runs the network on the batch and gives its logits (B, K); None if it has none.
+        outputs: runs the network on this process's share of the batch, part by part, and gives the logits; None if it
+            has none.
         moving: surrounds the pass that moves buffers, for layers that do not move them by themselves.
         couple: adds coupled decay to `.grad`; `take_step` calls it when the gradient is the one to step along.
-        all_outputs: the logits of one batch after another, over all training samples; None if it has none.
+        all_outputs: the logits of one block after another, of this process's share of all training samples; None if
+            it has none.
+        share: of this process.
         precision: of the gradients; all other passes are in full precision.
     """
 
     model: nn.Module
     loss: Callable[[], Tensor]
-    outputs: Callable[[], Tensor] | None = None
-    all_outputs: Callable[[], Iterator[Tensor]] | None = None
+    outputs: Callable[[], Iterator[Logits]] | None = None
+    all_outputs: Callable[[], Iterator[Logits]] | None = None
     rest: Sequence[Callable[[], Tensor]] = ()
     moving: Callable[[], AbstractContextManager[None]] = nullcontext
     couple: Callable[[], None] = nothing
     precision: Precision = FULL
+    share: Share = field(default_factory=partial(WHOLE_BATCHES.batch, 0))
 
     def gradient(self) -> Tensor:
-        """Put the gradient of the batch's loss into `.grad`; return the loss without its graph. One gradient."""
+        """Put the gradient of the batch's loss into `.grad`; return the loss without its graph. One gradient.
+
+        Of several processes, each returns its own summand of the loss.
+        """
         with self.moving():
             return self._gradient()
 
@@ -65,14 +84,8 @@ class Passes:
     def _gradient(self) -> Tensor:
         for parameter in self.model.parameters():
             parameter.grad = None
-        losses = []
         with self.precision.products():
-            for part in (self.loss, *self.rest):
-                with self.precision.forward():
-                    loss = part()
-                loss.backward()  # type: ignore[no-untyped-call]
-                losses.append(loss.detach())
-        return sum(losses[1:], losses[0])
+            return self.share.gradients(self.model, (self.loss, *self.rest), self.precision.forward)
 
     def hessian_products(self, parameters: Sequence[Tensor], vectors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         """The products of the batch's Hessian with each of `vectors`, each shaped like `parameters`.
@@ -86,23 +99,23 @@ class Passes:
             for part in self.rest:
                 for sums, more in zip(total, _products(part(), parameters, vectors), strict=True):
                     torch._foreach_add_(sums, more)
-            return total
+        self.share.spread.sum_all([product for products in total for product in products])
+        return total
 
-    def all_logits(self) -> Iterator[Tensor]:
-        """The logits with their graph of one batch after another, over all training samples; no buffer moves."""
+    def all_logits(self) -> Iterator[Logits]:
+        """The logits of this process's share of all training samples, block by block; no buffer moves."""
         assert self.all_outputs is not None, "the loop gives them"
         with _buffers_kept(self.model), torch.enable_grad():
             yield from self.all_outputs()
 
-    @contextmanager
-    def logits(self) -> Iterator[Tensor]:
-        """The logits (B, K) of the batch with their graph, to be used within the block; no buffer moves.
+    def logits(self) -> Iterator[Logits]:
+        """The logits of this process's share of the batch, part by part; no buffer moves.
 
-        A block, since BatchNorm's graph holds the buffers: they are put back when it is no longer needed.
+        Use each before the next: BatchNorm's graph holds the buffers, which are put back after the last.
         """
         assert self.outputs is not None, "the loop gives them"
         with _buffers_kept(self.model), torch.enable_grad():
-            yield self.outputs()
+            yield from self.outputs()
 
 
 class MultiPassOptimizer(optim.Optimizer, ABC):
@@ -134,6 +147,8 @@ def take_step(optimizer: optim.Optimizer, passes: Passes) -> None:
 
 
 def _products(loss: Tensor, parameters: Sequence[Tensor], vectors: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    if not loss.requires_grad:  # of a process without samples
+        return [[torch.zeros_like(p) for p in parameters] for _ in vectors]
     gradient = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
     curved = [i for i, g in enumerate(gradient) if g.requires_grad]
     products = []

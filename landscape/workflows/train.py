@@ -16,13 +16,14 @@ import landscape
 from landscape.checkpoint import read_training_state, write_checkpoint
 from landscape.config.training import TrainConfig, TrainRun
 from landscape.data import parse_data
+from landscape.distributed import ALONE, Group
 from landscape.errors import DataError, DivergedError, ModelError, OptionError
 from landscape.models import build_model, parse_model
 from landscape.parameters import describe
 from landscape.problem import check_device
 from landscape.training.augment import augmentation_generator, augmentation_of
 from landscape.training.batch_schedule import plan_steps
-from landscape.training.batches import Batching, check_batches, ghost_norms
+from landscape.training.batches import Batching, check_batches, ghost_norms, spread_of
 from landscape.training.decay.applying import Decay
 from landscape.training.decay.freezing import freeze
 from landscape.training.decay.log import decayed_share, only_changes
@@ -66,7 +67,9 @@ class TrainResult:
     metrics: Mapping[str, float]
 
 
-def train(config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = ignore) -> TrainResult:
+def train(
+    config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = ignore, group: Group = ALONE
+) -> TrainResult:
     """Train the network of `config` and keep config, history and checkpoints in the run folder.
 
     Each checkpoint describes itself; `description` holds `model` and `data` (specifications, the data folder
@@ -78,6 +81,10 @@ def train(config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = 
     `on_event` hears what happens, between steps and after each epoch's files are written; what it raises ends
     the run, which can then be resumed.
 
+    With a `group` every process calls this alike; they share each batch and all have the result. Process 0 writes; the
+    run folder and the data must be readable by all. The weights are those of one process to rounding, where no layer
+    draws random numbers. `run.device` is then the group's.
+
     Raises:
         OptionError: a setting is unknown or makes no sense, the folder holds a run already, or (with
             `run.resume`) none or one of another configuration.
@@ -85,28 +92,41 @@ def train(config: TrainConfig, run: TrainRun | None = None, on_event: OnEvent = 
         OutOfMemoryError: the message suggests half the batch size.
         DivergedError: a loss is NaN or infinite; the last good checkpoint is kept and named.
         WriteError: the run folder cannot be written.
+        ProcessError: another process of the group has gone.
     """
     run = run if run is not None else TrainRun()
-    config = resolve(config)
-    device = check_device(run.device)
+    config = resolve(config, group.size)
+    device = check_device(group.device if group.size > 1 else run.device)
     folder = RunFolder(run.out if run.out is not None else default_folder(config))
     log = Log(run.log, folder, config)
+    # Process 0 looks for all: it may write before another looks.
+    if group.first(_finished(folder, config, run) if group.rank == 0 else None):
+        on_event(AlreadyFinished(folder.path, config.epochs))
+    else:
+        with log.open(on_event) if group.rank == 0 else nullcontext(on_event) as tell:
+            for row in _run(config, run, folder, device, group, tell):
+                tell(EpochFinished(row))
+    result: TrainResult = group.first(_result(folder) if group.rank == 0 else None)
+    return result
+
+
+def _finished(folder: RunFolder, config: TrainConfig, run: TrainRun) -> bool:
+    """Whether the run that is to be resumed is finished.
+
+    Raises:
+        OptionError: the folder does not go with what `run` asks for.
+    """
     if run.resume:
         folder.must_hold(config)
-        if folder.finished:
-            on_event(AlreadyFinished(folder.path, config.epochs))
-            return _result(folder)
-    elif folder.finished:
+        return folder.finished
+    if folder.finished:
         raise OptionError(f"{folder.path} already holds a finished run; choose another --out.")
-    elif folder.holds_run:
+    if folder.holds_run:
         raise OptionError(f"{folder.path} already holds a run; continue it with --resume, or choose another --out.")
-    with log.open(on_event) as tell:
-        for row in _run(config, run, folder, device, tell):
-            tell(EpochFinished(row))
-    return _result(folder)
+    return False
 
 
-def resolve(config: TrainConfig) -> TrainConfig:
+def resolve(config: TrainConfig, processes: int = 1) -> TrainConfig:
     """Write `config` out: specifications in full, the data folder absolute, the defaults of the chosen methods.
 
     Raises:
@@ -117,7 +137,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if data.folder is not None:
         data = replace(data, folder=data.folder.resolve())
     full = config.model_copy(update={"model": str(parse_model(config.model)), "data": str(data)})
-    check_batches(full)
+    check_batches(full, processes)
     if augmentation_of(data.name, config.augment) == augmentation_of(data.name, None):
         full = full.model_copy(update={"augment": None})
     check_precision(full)
@@ -125,9 +145,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def _run(
-    config: TrainConfig, run: TrainRun, folder: RunFolder, device: torch.device, on_event: OnEvent
+    config: TrainConfig, run: TrainRun, folder: RunFolder, device: torch.device, group: Group, on_event: OnEvent
 ) -> Iterator[Row]:
-    """Train, and yield each epoch's row after its files are written."""
+    """Train, and yield each epoch's row after process 0 has written its files."""
     tracked = track_settings(run.track, folder, resume=run.resume)
     data = load_training_data(config, device, run.workers)
     model = _build(config, data, device)
@@ -140,7 +160,7 @@ def _run(
         plan = plan_decay(config, describe(model)) if config.decay is not None else None
         decay = Decay(plan, config.decay_mode, model, state.optimizer) if plan is not None else None
         if config.schedule == "two-phase":
-            state.two_phase = build_two_phase(config, _eigenvalue(config, model, data))
+            state.two_phase = build_two_phase(config, _eigenvalue(config, model, data, group))
         fed = fed_layers(model, first_inputs(data.train, 2))
         rule = norm_rule(config, fed)
         steps = plan_steps(config, len(data.train))
@@ -149,16 +169,18 @@ def _run(
             discard=config.discard or 0.0,
             discard_epochs=config.discard_epochs,
             plan=steps,
-            ghosts=ghost_norms(config, model),
+            ghosts=ghost_norms(config, model, group),
             smoothing=config.label_smoothing,
             precision=Precision(config.precision, device.type),
+            spread=spread_of(config, group),
         )
         rows: list[Row] = []
         decays: list[Row] = []
         norms: list[Row] = []
         if run.resume and folder.last.exists():
             state.restore(read_training_state(folder.last))
-            folder.write_config(config)  # the data may have moved
+            if group.rank == 0:
+                folder.write_config(config)  # the data may have moved
             # The loop gives epoch 0 again where it is all that was done; later rows without a checkpoint are redone.
             if state.epoch > 0:
                 rows.extend(row for row in read_history(folder.history) if row["epoch"] <= state.epoch)
@@ -166,10 +188,10 @@ def _run(
                     decays.extend(row for row in read_history(folder.decay) if row["step"] <= state.step)
                 if fed and folder.norms.exists():
                     norms.extend(row for row in read_history(folder.norms) if row["epoch"] <= state.epoch)
-        if config.decay == "adaptive-beta":
+        if config.decay == "adaptive-beta" and group.rank == 0:
             keep_steps(folder.ratios, state.step)
         following = follow(
-            tracked,
+            tracked if group.rank == 0 else None,  # the others wait for it at the next step
             state,
             data.train,
             epochs=config.epochs,
@@ -204,22 +226,27 @@ def _run(
                     following.end_epoch(row)
                     if decay is not None and plan is not None and state.epoch > 0:
                         decays = _note_decay(row, decay, plan, rows[-1]["step"] + 1, decays)
-                        write_history(folder.decay, decays)
-                        append_steps(folder.ratios, decay.take_ratios(rows[-1]["step"] + 1))
+                        ratios = decay.take_ratios(rows[-1]["step"] + 1)
                     if fed:
                         norms.append(norms_row(state.epoch, fed))
-                        write_history(folder.norms, norms)
                     rows.append(row)
-                    _save(config, _describe(config, data, row), state, rows, run, folder)
+                    if group.rank == 0:
+                        if decay is not None and state.epoch > 0:
+                            write_history(folder.decay, decays)
+                            append_steps(folder.ratios, ratios)
+                        if fed:
+                            write_history(folder.norms, norms)
+                        _save(config, _describe(config, data, row), state, rows, run, folder)
                     yield row
         except DivergedError as error:
             kept = f" The last good checkpoint is {folder.last}." if folder.last.exists() else ""
             raise DivergedError(f"{error}{kept} Try a smaller learning rate.") from error
 
 
-def _eigenvalue(config: TrainConfig, model: nn.Module, data: TrainingData) -> TopEigenvalue:
-    """What the two-phase rule asks: on as many samples as a batch has."""
-    return last_layer_eigenvalue(model, data.train, batch=config.batch_size, seed=config.seed, rows=_rows(config))
+def _eigenvalue(config: TrainConfig, model: nn.Module, data: TrainingData, group: Group) -> TopEigenvalue:
+    """What the two-phase rule asks: on as many samples as a batch has; process 0 computes it for all."""
+    ask = last_layer_eigenvalue(model, data.train, batch=config.batch_size, seed=config.seed, rows=_rows(config))
+    return lambda trained: float(group.first(ask(trained) if group.rank == 0 else None))
 
 
 def _rows(config: TrainConfig) -> int:

@@ -129,13 +129,13 @@ def interrupt_after(monkeypatch, condition):
     """Let the loop be interrupted at the first event that meets `condition`."""
     original = workflow.train
 
-    def interrupted(config, run, on_event):
+    def interrupted(config, run, on_event, group):
         def hear(event):
             on_event(event)
             if condition(event):
                 raise KeyboardInterrupt
 
-        return original(config, run, hear)
+        return original(config, run, hear, group)
 
     monkeypatch.setattr(workflow, "train", interrupted)
 
@@ -272,5 +272,8 @@ def test_help_names_the_schedules_and_their_defaults():
 def test_options_of_the_run_have_the_defaults_of_its_settings():
     run = TrainRun()
     defaults = {name: p.default for name, p in inspect.signature(train).parameters.items()}
+    assert defaults["devices"] is None, "the device of the run's settings"
     # An option that may be repeated is None where it is not given.
-    assert {name: defaults[name] for name in TrainRun.model_fields} == {**run.model_dump(), "log": None}
+    names = [name for name in TrainRun.model_fields if name not in ("device", "log")]
+    assert {name: defaults[name] for name in names} == run.model_dump(include=set(names))
+    assert defaults["log"] is None

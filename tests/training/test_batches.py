@@ -134,6 +134,23 @@ def test_a_run_in_micro_batches_is_a_run_in_big_batches(micro):
         torch.testing.assert_close(tensor, parts[name], rtol=1e-8, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("name", ["kfac-f:statistics=2,inverses=2", "kfac-g:statistics=2,inverses=2", "sam", "cblr"])
+def test_an_optimizer_of_many_passes_takes_micro_batches_as_one_batch(name):
+    def run(micro):
+        model = residual()
+        how = Batching(micro=micro, discard=0.2, ghosts=GhostNorms(model, 4))
+        optimizer = build_optimizer(TrainConfig(optimizer=name, lr=0.002), model.parameters())
+        state = TrainingState(model, optimizer, torch.Generator().manual_seed(2), CPU)
+        with how.ghosts.installed(), torch.random.fork_rng():
+            torch.manual_seed(5)
+            list(fit(state, samples(), samples(9, 4), schedule=constant(0.002), batch_size=16, epochs=3, batching=how))
+        return model.state_dict()
+
+    whole, parts = run(None), run(8)
+    for key, tensor in whole.items():
+        torch.testing.assert_close(tensor, parts[key], rtol=1e-7, atol=1e-9, msg=lambda m, n=key: f"{n}: {m}")
+
+
 def test_one_ghost_batch_is_batch_normalisation_itself():
     data, chosen = samples(), torch.arange(22)
     bare = residual()
@@ -309,12 +326,11 @@ def test_stages_of_another_form_are_refused(text, words):
     ("options", "words"),
     [
         ({"discard_epochs": 3}, "set discard"),
-        ({"optimizer": "kfac-g", "micro_batch_size": 16}, "K-FAC takes its statistics from a whole batch"),
         ({"micro_batch_size": 65}, "micro_batch_size 65 is above the batch size 64"),
         ({"ghost_batch_size": 48}, "does not divide the batch size 64"),
         ({"ghost_batch_size": 32, "micro_batch_size": 16}, "does not divide the micro_batch_size 16"),
         ({"ghost_batch_size": 16, "batch_schedule": "1:24"}, "does not divide the batch size 24"),
-        ({"allow_microbatch_bn": True}, "needs micro_batch_size"),
+        ({"allow_microbatch_bn": True}, "needs micro_batch_size or several processes"),
         ({"allow_microbatch_bn": True, "micro_batch_size": 8, "ghost_batch_size": 8}, "no ghost_batch_size"),
     ],
 )

@@ -10,17 +10,17 @@ from torch.nn.functional import cross_entropy, mse_loss
 from landscape.config.training import TrainConfig
 from landscape.errors import ModelError
 from landscape.training.optimizers import build_optimizer
+from landscape.training.optimizers.cotangents import Noise, cotangents
 from landscape.training.optimizers.kfac import clip_factor, damped_inverses
 from landscape.training.optimizers.kronecker import (
     Factors,
     cotangent_factors,
-    cotangents,
     factored_layers,
     located_gradients,
     located_inputs,
     recording,
 )
-from landscape.training.passes import Passes, take_step
+from landscape.training.passes import Logits, Passes, take_step
 
 F64 = torch.float64
 
@@ -138,7 +138,8 @@ def test_cotangents_have_the_second_moments_of_the_curvatures():
     logits, draws = torch.tensor([0.5, -1.0, 0.2], dtype=F64), 20000
     p = torch.softmax(logits, 0)
     for kind, expected in (("fisher", p.diag() - torch.outer(p, p)), ("gauss-newton", torch.eye(3, dtype=F64))):
-        s = cotangents(logits.expand(draws, 3), kind)
+        many = logits.expand(draws, 3)
+        s = cotangents(many, kind, Noise(kind, 0, draws).rows(0, many))
         products = torch.einsum("ni,nj->nij", s, s)
         error = (products.mean(0) - expected).abs()
         assert torch.all(error < 4 * products.std(0) / math.sqrt(draws) + 1e-12)
@@ -158,8 +159,8 @@ class OfBatch:
         passes = Passes(
             self.model,
             loss=lambda: cross_entropy(self.model(self.x[: self.size]), self.y[: self.size]),
-            outputs=lambda: self.model(self.x[: self.size]),
-            all_outputs=lambda: (self.model(x) for x in self.x.split(6)),
+            outputs=lambda: iter([Logits(self.model(self.x[: self.size]), 0, self.size)]),
+            all_outputs=lambda: (Logits(self.model(self.x[i : i + 6]), i, 20) for i in range(0, 20, 6)),
         )
         passes.gradient()
         take_step(self.optimizer, passes)
@@ -215,8 +216,8 @@ def test_parameters_without_factors_take_plain_momentum_steps():
         passes = Passes(
             model,
             loss=lambda: cross_entropy(model(x), y),
-            outputs=lambda: model(x),
-            all_outputs=lambda: iter([model(x)]),
+            outputs=lambda: iter([Logits(model(x), 0, 10)]),
+            all_outputs=lambda: iter([Logits(model(x), 0, 10)]),
         )
         passes.gradient()
         velocity = 0.9 * velocity + model[1].weight.grad

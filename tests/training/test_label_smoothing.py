@@ -9,7 +9,7 @@ from torch import nn
 
 from landscape.training.batches import Batching, passes_of
 from landscape.training.loop import evaluate
-from landscape.training.optimizers.kronecker import cotangents
+from landscape.training.optimizers.cotangents import Noise, cotangents
 from landscape.training.samples import Split
 
 N, K = 10, 4
@@ -80,9 +80,9 @@ def test_evaluation_and_the_models_own_labels_know_nothing_of_it():
     metrics = evaluate(model, data(), 4)
     assert math.isclose(metrics.loss, smoothed(model(data().inputs), 0.0).mean(), rel_tol=1e-12)
     # K-FAC-F draws its labels from the model: p minus one of the K corners, whatever the training loss.
-    with torch.random.fork_rng(), passes(model, smoothing=0.5).logits() as logits:
-        p_BK = torch.softmax(logits.detach(), 1)
-        drawn = (p_BK - cotangents(logits.detach(), "fisher")).detach()
+    (part,) = passes(model, smoothing=0.5).logits()
+    logits = part.values.detach()
+    drawn = torch.softmax(logits, 1) - cotangents(logits, "fisher", Noise("fisher", 0, N).rows(0, logits))
     assert torch.equal(
         drawn.sort(1).values.round(), torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64).expand(N, K)
     )

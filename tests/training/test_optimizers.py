@@ -11,7 +11,7 @@ from landscape.config.training import TrainConfig
 from landscape.errors import OptionError
 from landscape.training.optimizers import OPTIMIZERS, WRAPPERS, build_optimizer, fill_options
 from landscape.training.optimizers.family import SETTINGS
-from landscape.training.passes import Passes, take_step
+from landscape.training.passes import Logits, Passes, take_step
 
 # Every optimizer, a wrapper around another base, and every option that chooses another way of computing.
 NAMES = [*OPTIMIZERS, *WRAPPERS]
@@ -45,8 +45,8 @@ def steps(model, optimizer, number, data):
         passes = Passes(
             model,
             loss=lambda: cross_entropy(model(data[0]), data[1]),
-            outputs=lambda: model(data[0]),
-            all_outputs=lambda: (model(x) for x in data[0].split(32)),
+            outputs=lambda: iter([Logits(model(data[0]), 0, 64)]),
+            all_outputs=lambda: (Logits(model(x), 32 * i, 64) for i, x in enumerate(data[0].split(32))),
         )
         losses.append(passes.gradient().item())
         take_step(optimizer, passes)

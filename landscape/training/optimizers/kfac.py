@@ -17,7 +17,7 @@ asked of the model at each step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,9 +25,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from landscape.training.optimizers.cotangents import Kind, Noise, cotangents
 from landscape.training.optimizers.family import OptimizerFamily, Options, Parameters
-from landscape.training.optimizers.kronecker import Factors, Kind, Layer, batch_factors, factored_layers, recording
-from landscape.training.passes import MultiPassOptimizer, Passes
+from landscape.training.optimizers.kronecker import Factors, Layer, cotangent_factors, factored_layers, recording
+from landscape.training.passes import Logits, MultiPassOptimizer, Passes
 
 AVERAGE = 0.95
 
@@ -132,12 +133,10 @@ class Kfac(MultiPassOptimizer):
             self._initialise(passes, new)
         due = [layer for layer in layers if self._due(layer, self._options.statistics)]
         if due:
-            flags = {layer: _with_bias(layer) for layer in due}
-            with recording(due) as recorder, passes.logits() as logits:
-                for layer, factors in batch_factors(recorder, logits, self._kind, flags).items():
-                    state = self.state[layer.weight]
-                    state["A"].lerp_(factors.A, 1 - AVERAGE)
-                    state["S"].lerp_(factors.S, 1 - AVERAGE)
+            for layer, factors in self._mean_factors(passes, passes.logits(), due).items():
+                state = self.state[layer.weight]
+                state["A"].lerp_(factors.A, 1 - AVERAGE)
+                state["S"].lerp_(factors.S, 1 - AVERAGE)
         for layer in layers:
             state = self.state[layer.weight]
             if layer in new or self._due(layer, self._options.inverses):
@@ -151,19 +150,34 @@ class Kfac(MultiPassOptimizer):
 
     def _initialise(self, passes: Passes, layers: list[Layer]) -> None:
         """The factors as the mean over all training samples."""
+        for layer, factors in self._mean_factors(passes, passes.all_logits(), layers).items():
+            # A process without samples does not see the locations.
+            locations = passes.share.spread.largest_of(factors.locations)
+            self.state[layer.weight].update(step=0, locations=locations, A=factors.A, S=factors.S)
+
+    def _mean_factors(self, passes: Passes, parts: Iterator[Logits], layers: list[Layer]) -> dict[Layer, Factors]:
+        """The factors as the mean over the samples of `parts`, of all processes; T as this process saw it, or 0."""
+        seed = int(torch.randint(2**62, ()))  # from the global generator, which stands the same in every process
         flags = {layer: _with_bias(layer) for layer in layers}
-        total = 0
+        means = {layer: _no_factors(layer, flags[layer]) for layer in layers}
+        noise: Noise | None = None
         with recording(layers) as recorder:
-            for logits in passes.all_logits():
-                total += len(logits)
-                share = len(logits) / total
-                for layer, factors in batch_factors(recorder, logits, self._kind, flags).items():
-                    state = self.state[layer.weight]
-                    if "step" not in state:
-                        state.update(step=0, locations=factors.locations, A=factors.A, S=factors.S)
-                    else:
-                        state["A"].lerp_(factors.A, share)
-                        state["S"].lerp_(factors.S, share)
+            for part in parts:
+                noise = noise if noise is not None else Noise(self._kind, seed, part.of)
+                logits = part.values.detach()
+                s_bK = cotangents(logits, self._kind, noise.rows(part.first, logits))
+                for layer, factors in cotangent_factors(recorder, part.values, s_bK, flags).items():
+                    A, S = means[layer].A, means[layer].S
+                    A.add_(factors.A, alpha=len(logits) / part.of)
+                    S.add_(factors.S, alpha=len(logits) / part.of)
+                    means[layer] = Factors(A, S, factors.locations)
+        passes.share.spread.sum_all([factor for mean in means.values() for factor in (mean.A, mean.S)])
+        return means
+
+
+def _no_factors(layer: Layer, bias: bool) -> Factors:
+    inputs = layer.weight[0].numel() + bias
+    return Factors(layer.weight.new_zeros(inputs, inputs), layer.weight.new_zeros((len(layer.weight),) * 2), 0)
 
 
 def _members(layer: Layer) -> list[Tensor]:

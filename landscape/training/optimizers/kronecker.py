@@ -16,15 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, softmax, unfold
+from torch.nn.functional import pad, unfold
 
 from landscape.errors import ModelError
 
-Kind = Literal["fisher", "gauss-newton"]
 Layer = nn.Linear | nn.Conv2d
 
 
@@ -84,32 +82,13 @@ def recording(layers: Iterable[Layer]) -> Iterator[Recorder]:
         yield recorder
 
 
-def batch_factors(
-    recorder: Recorder, logits: Tensor, kind: Kind, with_bias: Mapping[Layer, bool]
-) -> dict[Layer, Factors]:
-    """The factors of the recorded layers from one batch; empties the recorder.
-
-    Labels or Gaussian vectors are drawn from the global generator of the device. Cost: one backward pass to the
-    outputs, and the products.
-    """
-    return cotangent_factors(recorder, logits, cotangents(logits.detach(), kind), with_bias)
-
-
-def cotangents(logits_BK: Tensor, kind: Kind) -> Tensor:
-    """The gradient of each sample's own loss at its logits: (B, K)."""
-    if kind == "gauss-newton":
-        return torch.randn_like(logits_BK)
-    p_BK = softmax(logits_BK, 1)
-    # The first of K exponential clocks with rates p rings with probability p. Not torch.multinomial, which fails on NaN
-    # before the loop can say that training diverged; not one_hot, which looks at the labels and waits for the device.
-    labels_B1 = (p_BK / torch.empty_like(p_BK).exponential_()).argmax(1, keepdim=True)
-    return p_BK - torch.zeros_like(p_BK).scatter_(1, labels_B1, 1.0)
-
-
 def cotangent_factors(
     recorder: Recorder, logits_BK: Tensor, cotangents_BK: Tensor, with_bias: Mapping[Layer, bool]
 ) -> dict[Layer, Factors]:
-    """The factors with the given gradients at the logits."""
+    """The factors of the recorded layers from one pass, with the given gradients of each sample's loss at its logits.
+
+    Empties the recorder. Cost: one backward pass to the outputs, and the products.
+    """
     layers = list(recorder.inputs)
     gradients = torch.autograd.grad(logits_BK, [recorder.outputs[layer] for layer in layers], cotangents_BK)
     factors = {}
