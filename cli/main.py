@@ -25,6 +25,7 @@ from landscape_cli.cache import cache
 from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
+from landscape_cli.recipes import recipes
 from landscape_cli.train import train
 
 
@@ -78,6 +79,7 @@ app.command("train")(train)
 app.command("analyze")(analyze)
 app.command("history")(history)
 app.command("demo")(demo)
+app.command("recipes")(recipes)
 app.command("cache")(cache)
 
 

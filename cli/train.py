@@ -26,6 +26,7 @@ from landscape.training.events import (
 )
 from landscape_cli import console, processes
 from landscape_cli import train_options as options
+from landscape_cli.train_recipe import RecipeBase, recipe_base
 
 if TYPE_CHECKING:
     from landscape.config.training import TrainConfig
@@ -136,6 +137,8 @@ def train(
             rich_help_panel=HOW,
         ),
     ] = None,
+    recipe: options.Recipe = None,
+    small: options.Small = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -242,7 +245,7 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in settable.items() if value is not None}
-    settings = _settings(given, config, overrides or [], out if resume else None)
+    settings = _settings(given, recipe_base(recipe, small, config), config, overrides or [], out if resume else None)
     followed = options.track_values(track, track_every, track_samples, track_by)
     where = {
         "out": out,
@@ -263,7 +266,9 @@ def train(
     console.write_document(_summary(result))
 
 
-def _settings(given: dict[str, Any], recipe: Path | None, overrides: list[str], resumed: Path | None) -> TrainConfig:
+def _settings(
+    given: dict[str, Any], base: RecipeBase | None, recipe: Path | None, overrides: list[str], resumed: Path | None
+) -> TrainConfig:
     """The settings: those of a resumed run or the defaults, then the recipe, then options and --set."""
     from landscape.config.recipe import apply_overrides, read_recipe, validate
     from landscape.config.training import TrainConfig
@@ -274,11 +279,15 @@ def _settings(given: dict[str, Any], recipe: Path | None, overrides: list[str], 
         values.update(RunFolder(resumed).read_config().model_dump())
     if recipe is not None:
         values.update(read_recipe(recipe))
+    if base is not None:
+        values.update(base.settings)
     values.update(given)
     changed = apply_overrides({}, overrides)
     twice = sorted(changed.keys() & given.keys())
     if twice:
         raise OptionError(f"{twice[0]} is given as --{twice[0].replace('_', '-')} and by --set; give it once.")
+    if base is not None:
+        base.check({**values, **changed})
     return validate(TrainConfig, {**values, **changed})
 
 

@@ -8,6 +8,7 @@ import typer
 
 from landscape.errors import OptionError
 
+HOW = "How to train"
 DECAY = "Weight decay: what, and how"
 RATE = "Learning rate over the run"
 BATCHES = "Batches"
@@ -16,6 +17,25 @@ NORMS = "Norms of weights that feed a batch normalisation"
 FOLLOWING = "Following the run"
 RUN = "Where and how to run"
 
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="An experiment of the papers, see landscape recipes; the other options override it. Where it needs the "
+        "files of a data set: --data NAME:FOLDER.",
+        rich_help_panel=HOW,
+    ),
+]
+Small = Annotated[
+    bool,
+    typer.Option(
+        "--small",
+        metavar="",
+        help="With --recipe: the variant that runs in seconds to minutes on the embedded digits.",
+        rich_help_panel=HOW,
+    ),
+]
 Decay = Annotated[
     str | None,
     typer.Option(

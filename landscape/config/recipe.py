@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -39,7 +39,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise OptionError(f"no recipe at {path}; expected a YAML file of settings.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"cannot read the recipe {path}: {error}.") from error
-    return _parse_recipe(text, str(path))
+    return parse_recipe(text, str(path))
 
 
 def packaged_recipe(name: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def packaged_recipe(name: str) -> dict[str, Any]:
     known = [entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")]
     if name not in known:
         raise OptionError(f"unknown recipe {name!r}.{near(name, known)}")
-    return _parse_recipe((folder / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+    return parse_recipe((folder / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -106,7 +106,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _parse_recipe(text: str, where: str) -> dict[str, Any]:
+def parse_recipe(text: str, where: str) -> dict[str, Any]:
+    """Read YAML `text` as `read_recipe` reads a file; `where` names it in errors.
+
+    Raises:
+        OptionError: as `read_recipe`.
+    """
     try:
         # A safe loader: it makes plain values only and runs nothing.
         values = yaml.load(text, Loader=_Loader)
@@ -126,7 +131,7 @@ def _sentence(kind: type[BaseModel], fault: ErrorDetails) -> str:
     name = ".".join(str(part) for part in fault["loc"])
     got = fault["input"]
     if fault["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}.{near(name, kind.model_fields)}"
+        return f"unknown setting {name!r}.{near(str(fault['loc'][-1]), _fields_at(kind, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"the setting {name} is missing."
     wanted = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
@@ -135,6 +140,18 @@ def _sentence(kind: type[BaseModel], fault: ErrorDetails) -> str:
     offer = near(got, _quoted(wanted)) if fault["type"] == "literal_error" and isinstance(got, str) else ""
     # `Known: ...` would repeat what is expected.
     return f"{name}: expected {wanted}, got {got!r}.{'' if offer.startswith(' Known') else offer}"
+
+
+def _fields_at(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """The fields of the settings that lie at `place` in settings of `kind`: through fields and mappings."""
+    found: Any = kind
+    for step in place:
+        fields = getattr(found, "model_fields", {})
+        if step in fields:
+            found = fields[step].annotation
+        else:  # a key of a mapping, or a place in a sequence: the kind of its values
+            found = next((part for part in reversed(get_args(found)) if part is not Ellipsis), found)
+    return list(getattr(found, "model_fields", {}))
 
 
 def _quoted(text: str) -> list[str]:
