@@ -12,7 +12,7 @@ TESTING := $(VENV)/.installed-test
 BENCHING := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types imports reference unit bench bench-full docs clean
+.PHONY: help demo test test-slow lint types imports reference unit bench bench-full reproduce-small docs clean
 .DELETE_ON_ERROR:
 
 help: ## say what can be made
@@ -49,6 +49,10 @@ bench: $(BENCHING) ## measure the work of each measure beside the peers, short: 
 
 bench-full: $(BENCHING) ## the same at the size of the bars of docs/performance.md: hours
 	$(BIN)/python -m benchmarks.run --full
+
+# One thread a process, a process a core; stopped and called again it goes on where it was.
+reproduce-small: $(RUNTIME) ## repeat tables of the papers at a small scale: about 15 minutes on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m landscape_cli.reproduce --small
 
 docs: $(TESTING) ## write docs/cli.md anew from the command line's own help
 	$(BIN)/python -m landscape_cli.reference docs/cli.md
