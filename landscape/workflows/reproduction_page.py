@@ -76,8 +76,7 @@ def section(name: str, table: Table, document: Document, figures: str) -> str:
 def curves(document: Document, table: Table) -> Figure:
     """The curves of a document: a panel for each set of rows that the table's claims tie together.
 
-    Accuracies are shown from the last three quarters of the epochs: before them the curves differ by little beside their
-    rise.
+    Of accuracies the last three quarters of the epochs are shown: their first rise would hide all differences.
     """
     key = table.study.curve
     percent = key in _PERCENT
