@@ -67,7 +67,7 @@ def section(name: str, table: Table, document: Document, figures: str) -> str:
     lines += [*_left_out(document), *_diverged(shown, runs), *_comparisons(table, document)]
     if _has_curves(document):
         lines += [f"![{NAMES.get(table.study.curve, table.study.curve)} by epoch]({figures}/{name}.svg)", ""]
-        lines += ["Lines are means over the seeds, bands their range; of accuracies the last three quarters.", ""]
+        lines += ["Lines are means over the seeds, bands their range; of accuracies the second half of the epochs.", ""]
     lines += [*(f"- {note}" for note in table.notes), ""] if table.notes else []
     lines += ["At the paper's scale:", "", "```console", *_commands(recipes.values()), "```", ""]
     return "\n".join(lines)
@@ -76,7 +76,7 @@ def section(name: str, table: Table, document: Document, figures: str) -> str:
 def curves(document: Document, table: Table) -> Figure:
     """The curves of a document: a panel for each set of rows that the table's claims tie together.
 
-    Of accuracies the last three quarters of the epochs are shown: their first rise would hide all differences.
+    Of accuracies the second half of the epochs is shown: their first rise would hide all differences.
     """
     key = table.study.curve
     percent = key in _PERCENT
@@ -84,7 +84,7 @@ def curves(document: Document, table: Table) -> Figure:
     for row in document["rows"]:
         columns = [run["curve"] for run in row["runs"] if len(run["curve"]) > 1]
         if columns:
-            epochs = range(len(columns[0]) // 4 if percent else 0, len(columns[0]))
+            epochs = range(len(columns[0]) // 2 if percent else 0, len(columns[0]))
             scale = 100 if percent else 1
             name = row["recipe"].removeprefix(f"{document['table']}-")
             found[name] = epochs, [[scale * column[epoch] for column in columns] for epoch in epochs]
