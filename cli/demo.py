@@ -8,7 +8,7 @@ import typer
 
 from landscape_cli import console, options
 from landscape_cli.exits import Exit
-from landscape_cli.train import watch_training
+from landscape_cli.train_progress import watch_training
 
 
 def demo(quiet: options.Quiet = False) -> None:
