@@ -22,6 +22,8 @@ from landscape.errors import LandscapeError
 from landscape_cli import console, processes
 from landscape_cli.analyze import analyze
 from landscape_cli.cache import cache
+from landscape_cli.compare import compare
+from landscape_cli.correlate import correlate
 from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
@@ -78,6 +80,8 @@ def _before_the_command(
 app.command("train")(train)
 app.command("analyze")(analyze)
 app.command("history")(history)
+app.command("compare")(compare)
+app.command("correlate")(correlate)
 app.command("demo")(demo)
 app.command("recipes")(recipes)
 app.command("cache")(cache)

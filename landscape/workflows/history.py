@@ -15,6 +15,7 @@ from landscape.errors import CheckpointError, OptionError, near
 from landscape.training.history import read_history
 from landscape.training.run_folder import RunFolder
 from landscape.training.track_file import COLUMNS, read_track
+from landscape.workflows.names import distinct_names
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def read_runs(folders: Sequence[Path]) -> list[RunHistory]:
         CheckpointError: a file in it is damaged.
     """
     paths = list(dict.fromkeys(folders))
-    names = _names(paths)
+    names = distinct_names(paths)
     return [_read(path, name) for path, name in zip(paths, names, strict=True)]
 
 
@@ -113,16 +114,6 @@ def _at(track: pd.DataFrame, history: pd.DataFrame) -> list[float]:
         low, high = steps[later - 1], steps[later]
         places.append(epochs[later - 1] + (epochs[later] - epochs[later - 1]) * (step - low) / max(high - low, 1))
     return places
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as many as make them different."""
-    resolved = [path.resolve() for path in paths]
-    for count in range(1, max((len(path.parts) for path in resolved), default=1) + 1):
-        names = ["/".join(path.parts[-count:]) for path in resolved]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in paths]
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,0 +1,57 @@
+"""Measuring the checkpoints that have no analysis yet, for commands that join analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landscape.errors import WriteError
+from landscape_cli import console, targets
+
+if TYPE_CHECKING:
+    from landscape.records import Analysis
+
+
+def measure_missing(missing: Mapping[Path, Path | None], *, quiet: bool, **settings: Any) -> dict[Path, Analysis]:
+    """Analyze the checkpoints and write each document where it belongs.
+
+    Args:
+        missing: checkpoint -> where its document is kept, or None.
+        quiet: show no progress.
+        settings: of `landscape.config.analysis.AnalysisSettings` and `Source`, and `device`; None is the default.
+
+    Raises:
+        LandscapeError: of the first checkpoint that cannot be measured; what is finished is kept.
+    """
+    for document in missing.values():
+        if document is not None:
+            targets.check_folder(document.parent, "analysis.json")
+    # Loaded here: only a checkpoint without an analysis needs torch.
+    from landscape.config.analysis import AnalysisRun, AnalysisSettings
+    from landscape.config.recipe import validate
+    from landscape.workflows.analyze import Interrupted, Source, analyze_checkpoint
+    from landscape_cli.progress import watch_analysis
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    source = Source(**{name: given.pop(name) for name in ("model", "data", "normalize") if name in given})
+    run = validate(AnalysisRun, {"devices": given.pop("device", "auto")})
+    asked = validate(AnalysisSettings, given)
+    found: dict[Path, Analysis] = {}
+    told: set[str] = set()
+    for number, (path, document) in enumerate(missing.items(), start=1):
+        title = f"{path} ({number} of {len(missing)})"
+        try:
+            with watch_analysis(title, quiet=quiet, told=told) as on_event:
+                analysis = analyze_checkpoint(path, settings=asked, run=run, source=source, on_event=on_event)
+        except Interrupted as stop:
+            raise KeyboardInterrupt from stop
+        found[path] = analysis
+        if document is not None:
+            try:
+                analysis.write(document)
+            except WriteError as error:
+                console.say(f"not kept: {error}")
+            else:
+                console.say(f"wrote {document}")
+    return found
