@@ -71,13 +71,15 @@ def compare(
     from landscape_cli.measure_missing import measure_missing
 
     sources = find_sources(networks)
-    if len(networks) < 2 and len(sources.order) < 2 and not sources.documents:
-        raise OptionError(f"a comparison wants two networks or more, got {len(networks)}.")
+    for path, reason in sources.left_out.items():
+        raise OptionError(f"{path} {reason}; expected a run that is finished.")
+    if len(sources.order) < 2 and not sources.documents:
+        raise OptionError(f"a comparison wants two networks or more, got {len(sources.order)}.")
     settings = {
         "measures": names, "split": split, "samples": samples, "by": by, "bn": bn, "dtype": dtype, "model": model,
         "data": data, "normalize": normalize, "device": device,
     }  # fmt: skip
-    measured = measure_missing(sources.missing, quiet=quiet, **settings) if sources.missing else {}
+    measured = measure_missing(sources, quiet=quiet, **settings) if sources.missing else {}
     found = hold(gather(sources, measured), measures=names, allow_different=allow_different)
     if csv:
         console.write_document(found.table().to_csv(index=False))

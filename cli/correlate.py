@@ -161,9 +161,10 @@ def _study(
             raise OptionError(f"expected one table and nothing else, got {len(runs)} paths; join the tables first.")
         return study_of_table(read_table(tables[0]), target=target, measures=measures, axes=axes)
     sources = find_sources(runs)
-    measured = measure_missing(sources.missing, quiet=quiet, **missing) if sources.missing else {}
+    measured = measure_missing(sources, quiet=quiet, **missing) if sources.missing else {}
     networks = gather(sources, measured)
-    return study_of(networks, target=target, measures=measures, axes=axes, allow_mixed=allow_mixed)
+    left_out = {str(path): reason for path, reason in sources.left_out.items()}
+    return study_of(networks, target=target, measures=measures, axes=axes, allow_mixed=allow_mixed, left_out=left_out)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -185,12 +186,12 @@ def _tables(result: Correlations) -> Group:
 
 
 def _table(found: list[Correlation], first: str, *, granulated: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, no_wrap=True)
     names = ["n", "R²", "95 %", "slope", "Pearson", "Spearman", "Kendall", "95 %"]
     names += ["granulated", "sign error", "worst"] if granulated else []
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for one in found:
         label = f"{one.measure}, {one.group}" if one.group else one.measure
         if one.line is None:

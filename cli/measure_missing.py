@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,26 @@ from landscape_cli import console, targets
 
 if TYPE_CHECKING:
     from landscape.records import Analysis
+    from landscape.workflows.evidence import Sources
+
+# What must be alike for two analyses to be of the same thing.
+_ALIKE = ("split", "samples", "seed", "bn", "dtype", "by", "connectivity_batch", "engine")
 
 
-def measure_missing(missing: Mapping[Path, Path | None], *, quiet: bool, **settings: Any) -> dict[Path, Analysis]:
-    """Analyze the checkpoints and write each document where it belongs.
+def measure_missing(sources: Sources, *, quiet: bool, **settings: Any) -> dict[Path, Analysis]:
+    """Analyze the checkpoints that have no analysis and write each document where it belongs.
+
+    A setting that is not asked for is that of the analyses that are there, so that all are alike.
 
     Args:
-        missing: checkpoint -> where its document is kept, or None.
+        sources: what the command line leads to.
         quiet: show no progress.
         settings: of `landscape.config.analysis.AnalysisSettings` and `Source`, and `device`; None is the default.
 
     Raises:
         LandscapeError: of the first checkpoint that cannot be measured; what is finished is kept.
     """
+    missing = sources.missing
     for document in missing.values():
         if document is not None:
             targets.check_folder(document.parent, "analysis.json")
@@ -31,12 +37,16 @@ def measure_missing(missing: Mapping[Path, Path | None], *, quiet: bool, **setti
     from landscape.config.analysis import AnalysisRun, AnalysisSettings
     from landscape.config.recipe import validate
     from landscape.workflows.analyze import Interrupted, Source, analyze_checkpoint
+    from landscape.workflows.evidence import read_documents
     from landscape_cli.progress import watch_analysis
 
     given = {name: value for name, value in settings.items() if value is not None}
     source = Source(**{name: given.pop(name) for name in ("model", "data", "normalize") if name in given})
     run = validate(AnalysisRun, {"devices": given.pop("device", "auto")})
-    asked = validate(AnalysisSettings, given)
+    default = AnalysisSettings().model_dump()
+    there = read_documents(sources.documents[0])[0].settings if sources.documents else {}
+    alike = {name: there[name] for name in _ALIKE if name in there and given.get(name, default[name]) == default[name]}
+    asked = validate(AnalysisSettings, {**given, **alike})
     found: dict[Path, Analysis] = {}
     told: set[str] = set()
     for number, (path, document) in enumerate(missing.items(), start=1):

@@ -109,6 +109,7 @@ def study_of(
     measures: Sequence[str] = (),
     axes: Sequence[str] | None = None,
     allow_mixed: bool = False,
+    left_out: Mapping[str, str] | None = None,
 ) -> Study:
     """Lay out what was measured of networks.
 
@@ -118,6 +119,7 @@ def study_of(
         measures: only these; all if empty.
         axes: the hyperparameters that count as such; None: all settings of the training that vary.
         allow_mixed: let networks, data sets and settings of the analysis differ.
+        left_out: what was asked for and is no network, with the reason.
 
     Raises:
         OptionError: fewer than three networks with an outcome, an unknown target, measure or hyperparameter, or mixed
@@ -148,7 +150,8 @@ def study_of(
         if key[0] in wanted
     }
     names = [one.name for one in networks]
-    notes = [f"mixed: {words}" for words in mixed]
+    notes = [f"left out: {name} {reason}" for name, reason in (left_out or {}).items()]
+    notes += [f"mixed: {words}" for words in mixed]
     notes += [
         f"{name}: {count} of {len(names)} values did not converge"
         for name, count in unsettled.items()

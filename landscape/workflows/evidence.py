@@ -84,24 +84,26 @@ class Evidence:
 class Sources:
     """What paths lead to: analysis documents, and checkpoints that have none yet with where it belongs (None: nowhere).
 
-    `order` has the path of each network in the order of the command line.
+    `order` has the path of each network in the order of the command line, `left_out` the folders without one and why.
     """
 
     order: Sequence[Path]
     documents: Sequence[Path]
     missing: Mapping[Path, Path | None]
+    left_out: Mapping[Path, str]
 
 
 def find_sources(paths: Sequence[Path]) -> Sources:
-    """Find the analyses behind JSON documents, run folders, folders of documents, checkpoints and patterns with `*`.
+    """Find the analyses behind JSON documents, run folders, folders of either, checkpoints and patterns with `*`.
 
     Raises:
-        OptionError: a path is not there, a pattern matches nothing, a folder holds neither a finished run nor an
-            analysis, or several analyses of one run.
+        OptionError: a path is not there, a pattern matches nothing, a folder holds several analyses of one run, or no
+            folder holds a finished run or an analysis.
     """
     order: list[Path] = []
     documents: list[Path] = []
     missing: dict[Path, Path | None] = {}
+    left_out: dict[Path, str] = {}
     for path in dict.fromkeys(one for given in paths for one in _expanded(given)):
         if path.is_dir():
             known, folder = _documents_in(path), RunFolder(path)
@@ -113,7 +115,8 @@ def find_sources(paths: Sequence[Path]) -> Sources:
                 names = ", ".join(document.name for document in known)
                 raise OptionError(f"{path} holds several analyses of one run ({names}); name one of the files.")
             if not known:
-                raise OptionError(f"{path} holds no analysis and no final.pt; expected a run that is finished.")
+                left_out[path] = "holds no analysis and no final.pt"
+                continue
             found = known
         elif path.suffix.lower() in CHECKPOINTS:
             missing[path] = None
@@ -123,7 +126,10 @@ def find_sources(paths: Sequence[Path]) -> Sources:
             found = [path]
         documents += found
         order += found
-    return Sources(list(dict.fromkeys(order)), list(dict.fromkeys(documents)), missing)
+    if left_out and not order:
+        path, reason = next(iter(left_out.items()))
+        raise OptionError(f"{path} {reason}; expected a run that is finished.")
+    return Sources(list(dict.fromkeys(order)), list(dict.fromkeys(documents)), missing, left_out)
 
 
 def read_documents(path: Path) -> list[Analysis]:
@@ -192,7 +198,10 @@ def differences(networks: Sequence[Evidence], *, network: bool) -> list[str]:
 
 
 def _expanded(path: Path) -> list[Path]:
-    """The path itself, or what a pattern that no shell has expanded matches."""
+    """The path itself, the runs in a folder of runs, or what a pattern that no shell has expanded matches."""
+    if path.is_dir() and not (RunFolder(path).holds_run or RunFolder(path).finished or _documents_in(path)):
+        runs = [one for one in sorted(path.iterdir()) if one.is_dir() and _is_run(one)]
+        return runs or [path]
     if path.exists():
         return [path]
     if any(letter in str(path) for letter in "*?["):
@@ -212,6 +221,10 @@ def _expanded(path: Path) -> list[Path]:
 def _documents_in(folder: Path) -> list[Path]:
     """The files of the folder that begin as an analysis does."""
     return [path for path in sorted(folder.glob("*.json")) if _begins_as_analysis(path)]
+
+
+def _is_run(folder: Path) -> bool:
+    return RunFolder(folder).holds_run or RunFolder(folder).finished or (folder / ANALYSIS).is_file()
 
 
 def _begins_as_analysis(path: Path) -> bool:

@@ -143,5 +143,12 @@ def test_runs_without_an_analysis_are_measured_and_kept(tmp_path, capsys, monkey
     assert main(["compare", "r0", "r1", "--json"]) == 0
     assert rows(capsys) == found
     assert (tmp_path / "r0" / "analysis.json").read_bytes() == kept
-    assert main(["correlate", "r0", "r1", "r2", "--samples", "first:32", "--quiet", "--measures", "connectivity"]) == 0
-    assert "r2" in (tmp_path / "r2" / "analysis.json").read_text()
+    # the third is measured as the others were; a run that is not finished is left out and named
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").write_text("lr: 0.1\n")
+    assert main(["correlate", ".", "--quiet", "--measures", "connectivity"]) == 0
+    out = capsys.readouterr().out
+    assert "left out: begun holds no analysis and no final.pt" in out
+    assert json.loads((tmp_path / "r2" / "analysis.json").read_text())["settings"]["samples"] == "first:32"
+    assert main(["compare", "r0", "begun"]) == 2
+    assert "begun holds no analysis and no final.pt" in capsys.readouterr().err
