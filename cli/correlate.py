@@ -17,8 +17,8 @@ from landscape.errors import OptionError
 from landscape_cli import console, options, targets
 
 if TYPE_CHECKING:
-    from landscape.statistics.correlation import Correlation
-    from landscape.statistics.margins import MarginRegression, NoRegression
+    from landscape.study.correlation import Correlation
+    from landscape.study.margins import MarginRegression, NoRegression
     from landscape.workflows.correlate import Correlations, Study
 
 _SHOWN = 8  # names of dropped networks in one line
@@ -237,7 +237,7 @@ def _remarks(result: Correlations) -> list[tuple[str, bool]]:
 
 
 def _margin_words(margins: MarginRegression | NoRegression) -> str:
-    from landscape.statistics.margins import NoRegression
+    from landscape.study.margins import NoRegression
 
     if isinstance(margins, NoRegression):
         return f"margin regression refused: {margins.reason}"

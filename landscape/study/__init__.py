@@ -1,1 +1,4 @@
-"""Statistics over several networks: comparisons of runs with their errors. Knows no torch and draws nothing."""
+"""Statistics over several networks: comparisons of runs with their errors, and which measure goes with which outcome.
+
+Knows no torch and draws nothing.
+"""

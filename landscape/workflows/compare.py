@@ -11,7 +11,7 @@ import pandas as pd
 
 from landscape.errors import OptionError, near
 from landscape.records import Record
-from landscape.statistics.difference import MARKED, combined_error, z_score
+from landscape.study.difference import MARKED, combined_error, z_score
 from landscape.workflows.evidence import METRICS, Evidence, differences
 
 SCHEMA = "landscape.comparison/1"

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from landscape.errors import OptionError, near
-from landscape.statistics.coefficients import LEAST
-from landscape.statistics.correlation import Correlation, Networks, correlate
-from landscape.statistics.line import FloatArray
-from landscape.statistics.margins import SIGNATURE, MarginRegression, NoRegression, margin_regression
-from landscape.statistics.pairs import find_pairs
+from landscape.study.coefficients import LEAST
+from landscape.study.correlation import Correlation, Networks, correlate
+from landscape.study.line import FloatArray
+from landscape.study.margins import SIGNATURE, MarginRegression, NoRegression, margin_regression
+from landscape.study.pairs import find_pairs
 from landscape.workflows.evidence import Evidence, differences
 from landscape.workflows.numbers_table import column, numeric_columns
 

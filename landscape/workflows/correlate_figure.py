@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from landscape.catalog import CATALOG
 from landscape.plots.scatter import ScatterPanel, scatter_figure
-from landscape.statistics.correlation import Correlation
+from landscape.study.correlation import Correlation
 from landscape.workflows.correlate import Correlations
 
 _PLACES = 60

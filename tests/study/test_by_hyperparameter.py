@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LinearRegression
 
-from landscape.statistics.granulated import granulated_kendall
-from landscape.statistics.pairs import find_pairs
-from landscape.statistics.partial import explaining, partial_spearman
-from landscape.statistics.sign_error import sign_error
+from landscape.study.granulated import granulated_kendall
+from landscape.study.pairs import find_pairs
+from landscape.study.partial import explaining, partial_spearman
+from landscape.study.sign_error import sign_error
 
 GRID = pd.DataFrame(list(product([0.1, 0.2, 0.4], [32, 64], [0, 1])), columns=["lr", "batch_size", "seed"])
 RNG = np.random.default_rng(5)

@@ -22,7 +22,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 
-from landscape.statistics.line import FloatArray
+from landscape.study.line import FloatArray
 
 SIGNATURE = ("lower_fence", "q1", "median", "q3", "upper_fence")
 FOLDS = 10

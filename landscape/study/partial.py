@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from landscape.statistics.line import FloatArray
+from landscape.study.line import FloatArray
 
 # A warning is given where the order is clear (|rho| at least) and less than this share of it is left.
 CLEAR = 0.5

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from landscape.statistics.line import FloatArray
+from landscape.study.line import FloatArray
 
 LEAST = 3
 """Fewer networks than this have no correlation to speak of: two always lie on a line."""

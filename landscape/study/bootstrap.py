@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from landscape.statistics.line import FloatArray
+from landscape.study.line import FloatArray
 
 LEAST = 6
 """With fewer networks most resamples repeat each other, and an interval of them means nothing."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from landscape.statistics.line import FloatArray
-from landscape.statistics.pairs import AxisPairs
+from landscape.study.line import FloatArray
+from landscape.study.pairs import AxisPairs
 
 
 @dataclass(frozen=True)

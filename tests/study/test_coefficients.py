@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LinearRegression
 
-from landscape.statistics.bootstrap import Outcome, _Together, intervals
-from landscape.statistics.coefficients import coefficients, is_constant
-from landscape.statistics.line import fit_line
+from landscape.study.bootstrap import Outcome, _Together, intervals
+from landscape.study.coefficients import coefficients, is_constant
+from landscape.study.line import fit_line
 
 RNG = np.random.default_rng(7)
 X = RNG.integers(0, 6, 25).astype(float)  # many ties

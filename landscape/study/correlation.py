@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from landscape.statistics.bootstrap import Intervals, Outcome, intervals
-from landscape.statistics.coefficients import LEAST, Coefficients, coefficients, is_constant
-from landscape.statistics.granulated import Granulated, granulated_kendall
-from landscape.statistics.line import FloatArray, Line, fit_line
-from landscape.statistics.pairs import AxisPairs
-from landscape.statistics.partial import explaining
-from landscape.statistics.sign_error import SignError, sign_error
+from landscape.study.bootstrap import Intervals, Outcome, intervals
+from landscape.study.coefficients import LEAST, Coefficients, coefficients, is_constant
+from landscape.study.granulated import Granulated, granulated_kendall
+from landscape.study.line import FloatArray, Line, fit_line
+from landscape.study.pairs import AxisPairs
+from landscape.study.partial import explaining
+from landscape.study.sign_error import SignError, sign_error
 
 _NONE = Coefficients(math.nan, math.nan, math.nan)
 

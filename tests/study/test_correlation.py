@@ -8,9 +8,9 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold
 
-from landscape.statistics.correlation import Networks, correlate
-from landscape.statistics.difference import combined_error, z_score
-from landscape.statistics.margins import SIGNATURE, MarginRegression, NoRegression, margin_regression
+from landscape.study.correlation import Networks, correlate
+from landscape.study.difference import combined_error, z_score
+from landscape.study.margins import SIGNATURE, MarginRegression, NoRegression, margin_regression
 
 NAN = math.nan
 RNG = np.random.default_rng(11)
