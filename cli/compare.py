@@ -79,7 +79,7 @@ def compare(
         "measures": names, "split": split, "samples": samples, "by": by, "bn": bn, "dtype": dtype, "model": model,
         "data": data, "normalize": normalize, "device": device,
     }  # fmt: skip
-    measured = measure_missing(sources, quiet=quiet, **settings) if sources.missing else {}
+    measured = measure_missing(sources, quiet=quiet, mixed=allow_different, **settings)
     found = hold(gather(sources, measured), measures=names, allow_different=allow_different)
     if csv:
         console.write_document(found.table().to_csv(index=False))

@@ -161,7 +161,7 @@ def _study(
             raise OptionError(f"expected one table and nothing else, got {len(runs)} paths; join the tables first.")
         return study_of_table(read_table(tables[0]), target=target, measures=measures, axes=axes)
     sources = find_sources(runs)
-    measured = measure_missing(sources, quiet=quiet, **missing) if sources.missing else {}
+    measured = measure_missing(sources, quiet=quiet, mixed=allow_mixed, **missing)
     networks = gather(sources, measured)
     left_out = {str(path): reason for path, reason in sources.left_out.items()}
     return study_of(networks, target=target, measures=measures, axes=axes, allow_mixed=allow_mixed, left_out=left_out)

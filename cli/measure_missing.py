@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from landscape.errors import WriteError
+from landscape.errors import OptionError, WriteError
 from landscape_cli import console, targets
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ALIKE = ("split", "samples", "seed", "bn", "dtype", "by", "connectivity_batch", "engine")
 
 
-def measure_missing(sources: Sources, *, quiet: bool, **settings: Any) -> dict[Path, Analysis]:
+def measure_missing(sources: Sources, *, quiet: bool, mixed: bool, **settings: Any) -> dict[Path, Analysis]:
     """Analyze the checkpoints that have no analysis and write each document where it belongs.
 
     A setting that is not asked for is that of the analyses that are there, so that all are alike.
@@ -24,28 +24,41 @@ def measure_missing(sources: Sources, *, quiet: bool, **settings: Any) -> dict[P
     Args:
         sources: what the command line leads to.
         quiet: show no progress.
+        mixed: let the settings differ from those of the analyses that are there.
         settings: of `landscape.config.analysis.AnalysisSettings` and `Source`, and `device`; None is the default.
 
     Raises:
+        OptionError: a setting is asked for that the analyses which are there were not made with.
         LandscapeError: of the first checkpoint that cannot be measured; what is finished is kept.
     """
+    # None of this loads torch.
+    from landscape.config.analysis import AnalysisRun, AnalysisSettings
+    from landscape.config.recipe import validate
+    from landscape.workflows.evidence import read_documents
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    default = AnalysisSettings().model_dump()
+    there = read_documents(sources.documents[0])[0].settings if sources.documents else {}
+    wanted = [name for name in _ALIKE if name in given and given[name] != default[name]]
+    for name in wanted:
+        if name in there and str(there[name]) != str(given[name]) and not mixed:
+            raise OptionError(
+                f"--{name} {given[name]}: {sources.documents[0]} was made with {there[name]}; leave the option out, "
+                "or remove that analysis to have it made anew."
+            )
     missing = sources.missing
+    if not missing:
+        return {}
     for document in missing.values():
         if document is not None:
             targets.check_folder(document.parent, "analysis.json")
     # Loaded here: only a checkpoint without an analysis needs torch.
-    from landscape.config.analysis import AnalysisRun, AnalysisSettings
-    from landscape.config.recipe import validate
     from landscape.workflows.analyze import Interrupted, Source, analyze_checkpoint
-    from landscape.workflows.evidence import read_documents
     from landscape_cli.progress import watch_analysis
 
-    given = {name: value for name, value in settings.items() if value is not None}
     source = Source(**{name: given.pop(name) for name in ("model", "data", "normalize") if name in given})
     run = validate(AnalysisRun, {"devices": given.pop("device", "auto")})
-    default = AnalysisSettings().model_dump()
-    there = read_documents(sources.documents[0])[0].settings if sources.documents else {}
-    alike = {name: there[name] for name in _ALIKE if name in there and given.get(name, default[name]) == default[name]}
+    alike = {name: there[name] for name in _ALIKE if name in there and name not in wanted}
     asked = validate(AnalysisSettings, {**given, **alike})
     found: dict[Path, Analysis] = {}
     told: set[str] = set()

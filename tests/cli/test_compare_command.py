@@ -143,6 +143,9 @@ def test_runs_without_an_analysis_are_measured_and_kept(tmp_path, capsys, monkey
     assert main(["compare", "r0", "r1", "--json"]) == 0
     assert rows(capsys) == found
     assert (tmp_path / "r0" / "analysis.json").read_bytes() == kept
+    assert main(["correlate", ".", "--quiet", "--samples", "first:64"]) == 2
+    assert "--samples first:64: r0/analysis.json was made with first:32" in capsys.readouterr().err
+    assert not (tmp_path / "r2" / "analysis.json").exists()
     # the third is measured as the others were; a run that is not finished is left out and named
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.yaml").write_text("lr: 0.1\n")
