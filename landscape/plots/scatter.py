@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from landscape.plots.labels import Box, place_names
@@ -59,7 +60,7 @@ class ScatterPanel:
         names: of the points.
         line: places along x, and there the line and the sides of its band; None: no line.
         log: whether the axis of x is logarithmic.
-        label: of the axis of x.
+        label: of the axis of x; `short_label` where it is too long.
     """
 
     title: str
@@ -70,6 +71,7 @@ class ScatterPanel:
     line: tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]] | None
     log: bool
     label: str
+    short_label: str = ""
 
 
 def scatter_figure(panels: Sequence[ScatterPanel], *, label: str, note: str = "") -> Figure:
@@ -122,8 +124,19 @@ def _draw(figure: Figure, panel: ScatterPanel, left: float, top: float, label: s
     for box, text in zip(_places(panel, limits, shown), shown, strict=True):
         if box is not None and text:
             at = ((box[0] + box[2]) / 2 / ACROSS, (box[1] + box[3]) / 2 / UP)
-            axes.text(*at, text, transform=axes.transAxes, ha="center", va="center", size=SMALL, color=INK, zorder=4)
-    axes.set_xlabel(_cut(panel.label, COLUMN - LEFT, SIZE), labelpad=1)
+            axes.text(
+                *at,
+                text,
+                transform=axes.transAxes,
+                ha="center",
+                va="center",
+                size=SMALL,
+                color=INK,
+                zorder=4,
+                path_effects=[withStroke(linewidth=1.5, foreground="white")],
+            )
+    fits = text_width(panel.label, SIZE) <= COLUMN - LEFT
+    axes.set_xlabel(_cut(panel.label if fits else panel.short_label or panel.label, COLUMN - LEFT, SIZE), labelpad=1)
     axes.set_ylabel(_cut(label, AXES, SIZE), labelpad=2)
 
 
@@ -179,7 +192,7 @@ def _scale(axes: Axes, panel: ScatterPanel, limits: Box) -> None:
         if decades < 0.7:
             axes.xaxis.set_major_locator(MaxNLocator(3))
         else:
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if decades < 2.5 else (1.0,), numticks=6))
+            axes.xaxis.set_major_locator(LogLocator(subs=_subs(decades), numticks=6))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -188,6 +201,11 @@ def _scale(axes: Axes, panel: ScatterPanel, limits: Box) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(_tick))
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
+
+
+def _subs(decades: float) -> tuple[float, ...]:
+    """The ticks of each decade, so many that there are two of them on an axis at least."""
+    return (1.0, 2.0, 5.0) if decades < 1.4 else (1.0, 3.0) if decades < 2.5 else (1.0,)
 
 
 def _tick(value: float, position: object = None) -> str:

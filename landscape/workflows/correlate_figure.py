@@ -40,6 +40,7 @@ def _panel(one: Correlation) -> ScatterPanel:
         line=(places.tolist(), one.line.at(x).tolist(), sides[0].tolist(), sides[1].tolist()),
         log=one.log,
         label=about.unit if about is not None else one.measure,
+        short_label=one.measure,
     )
 
 

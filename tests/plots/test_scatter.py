@@ -68,6 +68,15 @@ def test_the_points_are_where_they_belong():
     assert axes.get_xscale() == "log"
 
 
+@pytest.mark.parametrize("factor", [1.05, 2, 5, 8, 20, 300, 1e9])
+@pytest.mark.parametrize("start", [1.1, 3.3, 0.052])
+def test_a_logarithmic_axis_has_two_ticks_at_least(factor, start):
+    (axes,) = scatter_figure([panel(3, x=[start, start * factor**0.5, start * factor])], label="y").axes
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert 2 <= len(ticks) <= 7
+
+
 def test_the_same_values_give_the_same_bytes():
     made = [panel(9)]
     assert svg(scatter_figure(made, label="y")) == svg(scatter_figure(made, label="y"))
