@@ -29,6 +29,7 @@ NAMES = (
     "fisher_rao",
     "jacobian_and_margins",
     "analyze",
+    "training",
     "processes",
 )
 RESULTS = ROOT / "benchmarks" / "results"

@@ -16,6 +16,7 @@ from landscape.training.optimizers.kronecker import (
     Factors,
     cotangent_factors,
     factored_layers,
+    input_moment,
     located_gradients,
     located_inputs,
     recording,
@@ -62,6 +63,31 @@ def test_inputs_and_gradients_multiply_to_the_gradient_of_the_weights(layer, sha
         expected = torch.cat([expected, layer.bias.grad.unsqueeze(1)], 1)
     torch.testing.assert_close(G_OI, expected, rtol=1e-12, atol=1e-12)
     layer.zero_grad()
+
+
+CONVOLUTIONS = [
+    (nn.Conv2d(2, 3, 3, padding=1), (3, 2, 6, 5)),
+    (nn.Conv2d(2, 3, (3, 2), padding=(2, 1), stride=(1, 2), dilation=(1, 2)), (2, 2, 6, 8)),
+    (nn.Conv2d(3, 2, 1, bias=False), (2, 3, 4, 5)),
+    (nn.Conv2d(2, 2, 4, padding="same"), (2, 2, 3, 3)),
+    (nn.Conv2d(2, 2, (5, 1)), (2, 2, 5, 3)),
+    (nn.Conv2d(2, 3, 3, padding=1, stride=2), (3, 2, 6, 5)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS)
+def test_the_moment_of_the_inputs_is_that_of_the_patches_written_out(layer, shape, bias):
+    """The patches one by one: a filter of zeros with a single 1 gives its element of every patch."""
+    x = torch.randn(shape, dtype=F64)
+    size = layer.weight[0].numel()
+    picks = torch.eye(size, dtype=F64).view(size, *layer.weight.shape[1:])
+    a = nn.functional.conv2d(x, picks, None, layer.stride, layer.padding, layer.dilation)
+    a = a.transpose(0, 1).flatten(1)
+    if bias:
+        a = torch.cat([a, torch.ones_like(a[:1])])
+    torch.testing.assert_close(input_moment(layer, x, bias), a @ a.T / a.shape[1], rtol=1e-12, atol=1e-12)
 
 
 def deep_linear():

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
 from landscape.errors import ModelError
+from landscape.training.optimizers.patch_moments import moves_by_rows, patch_moment
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -93,9 +94,9 @@ def cotangent_factors(
     gradients = torch.autograd.grad(logits_BK, [recorder.outputs[layer] for layer in layers], cotangents_BK)
     factors = {}
     for layer, gradient in zip(layers, gradients, strict=True):
-        a_BTI = located_inputs(layer, recorder.inputs[layer], with_bias[layer])
         s_BTO = located_gradients(layer, gradient)
-        factors[layer] = Factors(_second_moment(a_BTI), _second_moment(s_BTO), a_BTI.shape[1])
+        A = input_moment(layer, recorder.inputs[layer], with_bias[layer])
+        factors[layer] = Factors(A, _second_moment(s_BTO), s_BTO.shape[1])
     recorder.inputs.clear()
     recorder.outputs.clear()
     return factors
@@ -106,16 +107,25 @@ def located_gradients(layer: Layer, gradient: Tensor) -> Tensor:
     return gradient.flatten(2).mT if isinstance(layer, nn.Conv2d) else _with_locations(gradient)
 
 
+def input_moment(layer: Layer, x: Tensor, bias: bool) -> Tensor:
+    """A of the layer's inputs `x` (B, ...): the second moment of what `located_inputs` gives."""
+    if isinstance(layer, nn.Conv2d) and moves_by_rows(layer):
+        return patch_moment(layer, _padded(layer, x), bias)
+    return _second_moment(located_inputs(layer, x, bias))
+
+
 def located_inputs(layer: Layer, x: Tensor, bias: bool) -> Tensor:
     """What the layer's weights, and its bias if `bias`, are multiplied by: (B, T, I)."""
     if isinstance(layer, nn.Conv2d):
-        left, right, top, bottom = layer._reversed_padding_repeated_twice
-        a_BTI = unfold(
-            pad(x, (left, right, top, bottom)), layer.kernel_size, dilation=layer.dilation, stride=layer.stride
-        ).mT
+        a_BTI = unfold(_padded(layer, x), layer.kernel_size, dilation=layer.dilation, stride=layer.stride).mT
     else:
         a_BTI = _with_locations(x)
     return pad(a_BTI, (0, 1), value=1.0) if bias else a_BTI
+
+
+def _padded(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    left, right, top, bottom = layer._reversed_padding_repeated_twice
+    return pad(x, (left, right, top, bottom))
 
 
 def _with_locations(x: Tensor) -> Tensor:
