@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.clock import Race, spread
+from benchmarks.clock import Kind, Race, spread
 
 SCHEMA = "landscape.benchmark/1"
 Sense = Literal["at least", "at most"]
@@ -135,6 +135,20 @@ def row(one: Race, *, scale: float = 1.0, reference: float | None = None, note: 
         error=max(abs(v / reference - 1) for v in values) if values and reference else None,
         note=note,
     )
+
+
+def weighted(who: str, what: str, races: Sequence[Race], weights: Sequence[float]) -> Row:
+    """The sum of the races' ratios, each times its weight, repeat by repeat: work whose parts were timed apart."""
+    failed = next((one.failed for one in races if one.failed is not None), None)
+    if failed is not None:
+        return Row(who, what, failed=failed)
+
+    def sums(kind: Kind) -> list[float]:
+        turns = zip(*(one.ratios(kind) for one in races), strict=True)
+        return [sum(w * r for w, r in zip(weights, turn, strict=True)) for turn in turns]
+
+    wall, cpu = sums("wall"), sums("cpu")
+    return Row(who, what, len(wall), spread(wall), spread(cpu))
 
 
 def _median(values: Sequence[float | None], scale: float) -> float | None:

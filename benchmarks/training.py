@@ -6,7 +6,7 @@ of a step does not ask what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from torch import optim
 from torch.nn.functional import cross_entropy
 
 from benchmarks import peers
-from benchmarks.clock import Answer, Contender, Race, race, spread, whole
+from benchmarks.clock import Answer, Contender, Lap, race, spread, whole
 from benchmarks.context import Context
 from benchmarks.memory import random_network
-from benchmarks.outcome import Bar, Outcome, Row, row
+from benchmarks.outcome import Bar, Outcome, Row, row, weighted
 from landscape.config.training import TrainConfig
 from landscape.curvature.last_layer import top_eigenvalue
 from landscape.parameters import describe
@@ -26,7 +26,7 @@ from landscape.training.batches import Batching
 from landscape.training.decay.applying import Decay
 from landscape.training.decay.plan import fill_decay, plan_decay
 from landscape.training.ghost_norm import GhostNorms
-from landscape.training.loop import train_epoch
+from landscape.training.loop import WHOLE, train_epoch
 from landscape.training.optimizers import build_optimizer, fill_options
 from landscape.training.samples import Split
 from landscape.training.schedules.constant import constant
@@ -50,7 +50,7 @@ class Ours:
     split: Split
     batch: int
     decay: Decay | None = None
-    batching: Batching | None = None
+    batching: Batching = WHOLE
 
     @classmethod
     def make(cls, model: str, images: int, batch: int, **settings: str) -> Ours:
@@ -71,7 +71,7 @@ class Ours:
             self.split,
             schedule=constant(LR),
             batch_size=self.batch,
-            batching=self.batching or Batching(),
+            batching=self.batching,
             decay=self.decay,
         )
         if self.decay is not None:
@@ -176,7 +176,7 @@ def _two_phase(context: Context, outcome: Outcome) -> None:
             repeats,
         )
     what = f"{model}, batch {LARGE:,}: top eigenvalue after an epoch / the epoch"
-    outcome.rows.append(_weighted(what, races, (LARGE / CIFAR, images / CIFAR)))
+    outcome.rows.append(weighted(peers.OURS, what, races, (LARGE / CIFAR, images / CIFAR)))
     outcome.bars.append(
         Bar.row(f"two-phase: the eigenvalue after an epoch / the epoch, {model}", outcome.rows[-1], 0.05)
     )
@@ -212,7 +212,7 @@ def _kfac(context: Context, outcome: Outcome) -> None:
             plain,
             repeats,
         )
-        epoch = _weighted(f"{model}: {name}, an epoch / SGD's, plain loop", races, weights)
+        epoch = weighted(peers.OURS, f"{model}: {name}, an epoch / SGD's, plain loop", races, weights)
         once = row(first[0], note="less a step: the pass that initialises the factors, once a run, in epochs")
         outcome.rows += [epoch, *(row(one) for one in races), once]
         outcome.bars.append(Bar.row(f"{name}, an epoch / SGD's, {model}, batch {batch}", epoch, 2.0))
@@ -224,11 +224,11 @@ def _kfac(context: Context, outcome: Outcome) -> None:
     )
 
 
-def _hundred_steps(model: str, plain: Callable[[], object]) -> Row:
+def _hundred_steps(model: str, plain: Callable[[], Lap]) -> Row:
     """As many steps as it takes to meet every kind, each timed in turn with the plain one."""
     ours = Ours.make(model, KFAC_BATCH, KFAC_BATCH, optimizer="kfac-f")
     ours.epoch()
-    found = race([Contender(peers.OURS, "", ours.epoch)], plain, INVERSES)  # type: ignore[arg-type]
+    found = race([Contender(peers.OURS, "", ours.epoch)], plain, INVERSES)
     ratio, cpu = (sum(found[0].ratios(kind)) / INVERSES for kind in ("wall", "cpu"))
     what = f"{model}: kfac-f, the mean of {INVERSES} steps / SGD's"
     return Row(peers.OURS, what, INVERSES, spread([ratio]), spread([cpu]))
@@ -252,15 +252,3 @@ def _work(epoch: Callable[[], None]) -> Callable[[int], Answer]:
         return Answer()
 
     return work
-
-
-def _weighted(what: str, races: Sequence[Race], weights: Sequence[float]) -> Row:
-    """The sum of the races' ratios, each times its weight, repeat by repeat."""
-    failed = next((one.failed for one in races if one.failed is not None), None)
-    if failed is not None:
-        return Row(peers.OURS, what, failed=failed)
-    sums = {}
-    for kind in ("wall", "cpu"):
-        turns = zip(*(one.ratios(kind) for one in races), strict=True)  # type: ignore[arg-type]
-        sums[kind] = [sum(w * r for w, r in zip(weights, turn, strict=True)) for turn in turns]
-    return Row(peers.OURS, what, len(races[0].laps), spread(sums["wall"]), spread(sums["cpu"]))

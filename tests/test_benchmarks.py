@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import run, tables
 from benchmarks.clock import Answer, Contender, Lap, Race, race, spread
-from benchmarks.outcome import SCHEMA, Bar, Outcome, Row, fastest, row
+from benchmarks.outcome import SCHEMA, Bar, Outcome, Row, fastest, row, weighted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -131,6 +131,19 @@ def test_a_ratio_is_the_time_over_the_unit_beside_it_and_is_scaled() -> None:
     assert found.cpu_ratio == {"median": 2.25, "min": 1.5, "max": 3.0}
     assert (found.products, found.value) == (2.0, 10.0)
     assert found.error == pytest.approx(0.1)
+
+
+def test_parts_timed_apart_add_up_repeat_by_repeat() -> None:
+    def part(*laps: Lap, failed: str | None = None) -> Race:
+        return Race(Contender("a", "", lambda r: Answer()), list(laps), [Lap(2.0, 4.0)] * len(laps), failed=failed)
+
+    parts = [part(Lap(2.0, 4.0), Lap(4.0, 4.0)), part(Lap(20.0, 8.0), Lap(40.0, 16.0))]
+    found = weighted("a", "both", parts, (0.5, 0.1))
+    assert found.ratio == {"median": 2.25, "min": 1.5, "max": 3.0}
+    assert found.cpu_ratio is not None
+    assert found.cpu_ratio["max"] == pytest.approx(0.9)
+    assert found.repeats == 2
+    assert weighted("a", "both", [*parts, part(failed="no")], (1, 1, 1)).failed == "no"
 
 
 def test_bars_compare_medians_and_say_nothing_of_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
