@@ -190,6 +190,24 @@ def test_the_values_are_those_of_the_weights_and_of_an_analysis(tmp_path):
     assert last["value"]["connectivity", "norm.beta"] == pytest.approx(groups["norm.beta"], rel=1e-5)
 
 
+def test_a_bias_that_the_normalisation_takes_out_does_not_count():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 4)).double()
+    x, y = torch.randn(20, 1, 8, 8, dtype=torch.float64), torch.randint(4, (20,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = []
+    for shift in (0.0, 3.0):
+        with torch.no_grad():  # the function stays
+            model[0].bias += shift
+            model[1].running_mean += shift
+        problem = landscape.Problem(model, nn.CrossEntropyLoss(), (x, y))
+        tracker = Tracker(problem, "effective_learning_rate,normalized_curvature", optimizer=optimizer)
+        tracker.record()
+        found.append(tracker.table["value"].tolist())
+    assert found[0][0] == pytest.approx(0.1 / float(model[0].weight.square().sum()), rel=1e-12)
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
 def test_the_first_rates_are_those_of_the_first_step(tmp_path):
     settings = config(schedule="cosine", warmup=1, epochs=2)
     train(settings, TrainRun(out=tmp_path, track=track(("edge", "effective_learning_rate"))))

@@ -58,7 +58,9 @@ class Subject:
         return "tensor" if self.by == "tensor" else "layer"
 
     def normalized_layers(self) -> Mapping[str, Sequence[str]]:
-        """The layers that feed a batch normalisation, with their parameters.
+        """The layers that feed a batch normalisation, with their weights.
+
+        Without their biases, which the normalisation takes out of the batch again: a bias turns no weight.
 
         Raises:
             OptionError: there is none.
@@ -125,12 +127,13 @@ class Moment:
 
 
 def _normalized_layers(problem: Problem) -> dict[str, tuple[str, ...]]:
-    """Layer name -> its trained parameters, of the layers that feed a batch normalisation."""
+    """Layer name -> its weight, of the layers that feed a batch normalisation."""
     inputs = next(problem.batches(0, min(_FEW, len(problem)))).inputs
     if not isinstance(inputs, Tensor):
         return {}
     if inputs.is_floating_point():
         first = next(problem.model.parameters())
         inputs = inputs.to(device=first.device, dtype=first.dtype)
-    owners = [layer.name.rpartition(".")[0] for layer in fed_layers(problem.model, inputs)]
-    return {owner: tuple(info.name for info in problem.infos if info.layer == owner) for owner in owners}
+    followed = {info.name for info in problem.infos}
+    names = [layer.name for layer in fed_layers(problem.model, inputs) if layer.name in followed]
+    return {name.rpartition(".")[0]: (name,) for name in names}
