@@ -194,7 +194,7 @@ def _run(
             tracked if group.rank == 0 else None,  # the others wait for it at the next step
             state,
             data.train,
-            epochs=config.epochs,
+            plan=steps,
             folder=folder,
             on_event=on_event,
         )

@@ -190,6 +190,16 @@ def test_the_values_are_those_of_the_weights_and_of_an_analysis(tmp_path):
     assert last["value"]["connectivity", "norm.beta"] == pytest.approx(groups["norm.beta"], rel=1e-5)
 
 
+@pytest.mark.parametrize("every", ["1", "2steps"])
+def test_the_end_of_an_epoch_is_what_is_left_once_it_is_rescaled(tmp_path, every):
+    settings = config(rescale="layer", rescale_every="epoch", lr=0.005)
+    train(settings, TrainRun(out=tmp_path, track=track(("norms",), every=every, by="tensor")))
+    rows = table(tmp_path)
+    ends = rows[rows["step"].isin([STEPS, 2 * STEPS]) & (rows["group"] == "conv1.weight")]
+    assert ends["value"].tolist() == pytest.approx([1.0, 1.0], rel=1e-6)
+    assert ends["epoch"].tolist() == [1, 2]
+
+
 def test_a_bias_that_the_normalisation_takes_out_does_not_count():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 4)).double()

@@ -18,6 +18,7 @@ from landscape.training.events import Event, NotTracked, OnEvent, StepDone, Trac
 from landscape.training.run_folder import RunFolder
 from landscape.training.samples import Samples
 from landscape.training.state import TrainingState
+from landscape.training.step_plan import StepPlan
 from landscape.training.track_file import TrackRow
 from landscape.workflows.tracking.quantities import chosen
 from landscape.workflows.tracking.tracker import Tracker
@@ -51,8 +52,8 @@ class Following:
     checkpoint are dropped and come again, and none is missing.
     """
 
-    def __init__(self, tracker: Tracker | None, epochs: int, folder: RunFolder) -> None:
-        self._tracker, self._epochs, self._folder = tracker, epochs, folder
+    def __init__(self, tracker: Tracker | None, plan: StepPlan, folder: RunFolder) -> None:
+        self._tracker, self._plan, self._folder = tracker, plan, folder
         self.settings: TrackSettings | None = None
 
     def hearing(self, on_event: OnEvent) -> OnEvent:
@@ -63,7 +64,8 @@ class Following:
 
         def call(event: Event) -> None:
             if isinstance(event, StepDone):
-                tracker.step()
+                # After an epoch's last step its weights may be rescaled, before they are evaluated.
+                tracker.step(ends_epoch=event.step == self._plan.first(event.epoch + 1))
             on_event(event)
 
         return call
@@ -76,7 +78,7 @@ class Following:
             self._keep_settings()
             self._tracker.record(rate=row["lr"])
         else:
-            self._tracker.end_epoch(last=row["epoch"] == self._epochs)
+            self._tracker.end_epoch(last=row["epoch"] == self._plan.epochs)
 
     def _keep_settings(self) -> None:
         assert self.settings is not None
@@ -89,7 +91,7 @@ def follow(
     state: TrainingState,
     samples: Samples,
     *,
-    epochs: int,
+    plan: StepPlan,
     folder: RunFolder,
     on_event: OnEvent,
 ) -> Following:
@@ -99,7 +101,7 @@ def follow(
         settings: what is followed; None: nothing.
         state: of the training; it is looked at and never changed.
         samples: the training split; it is followed as it is, not augmented.
-        epochs: of the run in all.
+        plan: the epochs of the run and their steps.
         folder: of the run.
         on_event: hears of every moment, and of what has no value.
 
@@ -107,7 +109,7 @@ def follow(
         OptionError, DataError: a quantity makes no sense for this run, or there are fewer samples.
     """
     if settings is None:
-        return Following(None, epochs, folder)
+        return Following(None, plan, folder)
     total = len(samples)
     indices = choose_samples(total, settings.samples or str(min(DEFAULT_SAMPLES, total)), settings.seed)
     chosen_samples = next(samples.batches(len(indices), indices))
@@ -131,6 +133,6 @@ def follow(
     )
     if folder.last.exists():
         tracker.load_state_dict({"epoch": state.epoch, "steps": state.step, "last": state.step})
-    following = Following(tracker, epochs, folder)
+    following = Following(tracker, plan, folder)
     following.settings = settings
     return following

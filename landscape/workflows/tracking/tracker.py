@@ -90,22 +90,31 @@ class Tracker:
         self.skipped: dict[str, str] = {}
         self.epoch, self.steps = 0, 0
         self._last = -1  # the step of the last moment
+        self._waits = False  # a moment that is due at the end of the epoch
         self._restart_strides()
 
     # -- in the loop ---------------------------------------------------------------------------------------------
 
-    def step(self) -> bool:
-        """After each optimizer step: count it, and measure where a moment is due. Returns whether one was."""
+    def step(self, *, ends_epoch: bool = False) -> bool:
+        """After each optimizer step: count it, and measure where a moment is due. Returns whether it measured.
+
+        Args:
+            ends_epoch: the epoch's last step, after which something may still be done to the weights: a moment that is
+                due waits for `end_epoch`.
+        """
         if self._subject.strides is not None:
             self._subject.strides.step()
         self.steps += 1
         due = self.every.unit == "steps" and self.steps % self.every.count == 0
+        if ends_epoch:
+            self._waits, due = due, False
         return self.record() if due else False
 
     def end_epoch(self, *, last: bool = False) -> bool:
         """After each epoch: count it, and measure where a moment is due or the epoch is the last one."""
         self.epoch += 1
-        due = last or (self.every.unit == "epochs" and self.epoch % self.every.count == 0)
+        due = last or self._waits or (self.every.unit == "epochs" and self.epoch % self.every.count == 0)
+        self._waits = False
         done = self.record() if due else False
         self._restart_strides()
         return done
