@@ -281,11 +281,11 @@ Augment = Annotated[
     ),
 ]
 Track = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="NAMES",
         help="Measure while it trains, into track.csv: any measure of analyze, or norms, effective_learning_rate, "
-        "edge, margins, strides, curvature_radius, normalized_curvature; comma-separated.",
+        "edge, margins, strides, curvature_radius, normalized_curvature; comma-separated, may be repeated.",
         rich_help_panel=FOLLOWING,
     ),
 ]
@@ -323,7 +323,9 @@ Log = Annotated[
 ]
 
 
-def track_values(track: str | None, every: str | None, samples: str | None, by: str | None) -> dict[str, str] | None:
+def track_values(
+    track: list[str] | None, every: str | None, samples: str | None, by: str | None
+) -> dict[str, str] | None:
     """The settings of the track as they are given; None without `--track`.
 
     Raises:
@@ -331,11 +333,11 @@ def track_values(track: str | None, every: str | None, samples: str | None, by: 
     """
     given = {"every": every, "samples": samples, "by": by}
     values = {name: value for name, value in given.items() if value is not None}
-    if track is None:
+    if not track:
         if values:
             raise OptionError(f"--track-{next(iter(values))} needs --track NAMES, which says what to follow.")
         return None
-    return {"names": track, **values}
+    return {"names": ",".join(track), **values}
 
 
 Devices = Annotated[

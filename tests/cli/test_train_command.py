@@ -100,6 +100,8 @@ def test_a_runs_config_is_a_recipe(tmp_path):
         (["--freeze", "bm"], "expected 'bn', 'gamma' or 'beta', got 'bm'"),
         (["--checkpoint-every", "-1"], "checkpoint_every"),
         (["--track", "norm"], "Did you mean norms"),
+        (["--track", "norms", "--track", "edg"], "Did you mean edge"),
+        (["--config", "."], "is a folder; of a run take its config.yaml"),
         (["--track", "norms", "--track-every", "5epochs"], "expected epochs such as 5, or steps such as 100steps"),
         (["--track", "norms", "--track-samples", "5000"], "expected at most 1437"),
         (["--track", "norms", "--track-by", "rol"], "neither role, layer or tensor"),
@@ -118,6 +120,11 @@ def test_bad_input_ends_with_two_and_a_line(tmp_path, capsys, arguments, words):
     assert "Traceback" not in err
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_track_may_be_repeated(tmp_path):
+    assert main([*QUICK, "--track", "norms", "--track", "margins,norms", "--out", "run"]) == 0
+    assert yaml.safe_load((tmp_path / "run" / "track.yaml").read_text())["names"] == ["norms", "margins"]
 
 
 def test_divergence_ends_with_three(capsys):
