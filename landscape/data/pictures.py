@@ -1,6 +1,6 @@
 """Pictures of any size in files of their own: decoded, cropped and resized as they are needed.
 
-As it is: the shorter side becomes ceil(S * 256/224), then the middle S x S pixels (torchvision's Resize and
+As it is: the shorter side becomes S * 256/224, rounded, then the middle S x S pixels (torchvision's Resize and
 CenterCrop). At random: a rectangle of 8% to 100% of the area and of a ratio between 3/4 and 4/3, resized to S x S
 (RandomResizedCrop). Resizing is bilinear, widened to average when it makes smaller (Pillow's).
 """

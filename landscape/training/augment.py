@@ -74,7 +74,8 @@ def augmentation_of(name: str, asked: Augmentation | None) -> Augmentation:
     if asked is None:
         return "imagenet" if source.pictures else "none"
     if asked == "imagenet" and not source.pictures:
-        raise OptionError(f"augment imagenet crops pictures of any size, but {name} has fixed ones; take crop-flip.")
+        remedy = "take crop-flip" if source.mirrored else "leave it out"
+        raise OptionError(f"augment imagenet crops pictures of any size, but {name} has fixed ones; {remedy}.")
     if asked == "crop-flip" and source.pictures:
         raise OptionError(f"augment crop-flip pads small images, but {name} has large ones; take imagenet.")
     if asked == "crop-flip" and not source.mirrored:

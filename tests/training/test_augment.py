@@ -201,6 +201,7 @@ def test_augmentation_is_apart_from_the_order():
         ("svhn", "crop-flip", "mirrored digit"),
         ("svhn-extra", "crop-flip", "mirrored digit"),
         ("cifar10", "imagenet", "take crop-flip"),
+        ("digits", "imagenet", "leave it out"),
         ("imagenet", "crop-flip", "take imagenet"),
     ],
 )
