@@ -38,7 +38,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise OptionError(f"no recipe at {path}; expected a YAML file of settings.") from error
     except IsADirectoryError as error:
-        raise OptionError(f"the recipe {path} is a folder; of a run take its config.yaml.") from error
+        raise OptionError(f"cannot read the recipe {path}: it is a folder; of a run take its config.yaml.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"cannot read the recipe {path}: {error}.") from error
     return parse_recipe(text, str(path))

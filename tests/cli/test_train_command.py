@@ -101,7 +101,7 @@ def test_a_runs_config_is_a_recipe(tmp_path):
         (["--checkpoint-every", "-1"], "checkpoint_every"),
         (["--track", "norm"], "Did you mean norms"),
         (["--track", "norms", "--track", "edg"], "Did you mean edge"),
-        (["--config", "."], "is a folder; of a run take its config.yaml"),
+        (["--config", "."], "it is a folder; of a run take its config.yaml"),
         (["--track", "norms", "--track-every", "5epochs"], "expected epochs such as 5, or steps such as 100steps"),
         (["--track", "norms", "--track-samples", "5000"], "expected at most 1437"),
         (["--track", "norms", "--track-by", "rol"], "neither role, layer or tensor"),
