@@ -271,6 +271,11 @@ def _scale(axes: Axes, panel: CurvePanel) -> bool:
         axes.yaxis.set_major_formatter(FuncFormatter(_tick if few else power_of_ten))
         axes.yaxis.set_minor_locator(NullLocator())
         return True
+    # A band that is cut off would pass for a shaded panel.
+    wide = [(np.asarray(c.y, dtype=float), np.asarray(c.error, dtype=float)) for c in panel.curves if c.error]
+    reached = np.concatenate([values, *(y + sign * error for y, error in wide for sign in (-1, 1))])
+    reached = reached[np.isfinite(reached)]
+    low, high = float(reached.min()), float(reached.max())
     space = 0.06 * (high - low) or abs(low) * 0.1 or 1.0
     axes.set_ylim(low - space, high + space)
     axes.yaxis.set_major_locator(MaxNLocator(5))

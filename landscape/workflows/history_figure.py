@@ -23,6 +23,7 @@ TITLES = {
     "curvature_radius": "Curvature radius, median of |θ/g|",
     "normalized_fisher_trace": "‖w‖² tr F of a layer",
     "normalized_gauss_newton_trace": "‖w‖² tr GN of a layer",
+    "jacobian_norm_spectral_norm": "Input–output Jacobian, spectral norm",
     "margin_misclassified": "Share of negative margins",
 }
 # Drawn within the panel of another quantity.

@@ -143,6 +143,12 @@ def test_not_a_number_is_said_and_not_drawn():
     assert len([patch for patch in axes.patches if patch.get_width() != 0]) == 1
 
 
+def test_a_band_lies_within_its_axes():
+    curve = Curve("a", [0, 1, 2], [1.0, 1.1, math.nan], BLUE, error=[0.5, math.inf, 0.2])
+    low, high = curves_figure([CurvePanel("a", [curve])]).axes[0].get_ylim()
+    assert low < 0.5 < 1.5 < high < 2
+
+
 def test_error_bars_have_the_length_of_the_error():
     (axes,) = groups_figure([Panel("By role", [Bar("a", 3.0, 0.5)])], label="C").axes
     (segment,) = axes.collections[0].get_segments()
