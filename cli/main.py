@@ -28,6 +28,7 @@ from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
 from landscape_cli.recipes import recipes
+from landscape_cli.surface import surface
 from landscape_cli.train import train
 
 
@@ -82,6 +83,7 @@ app.command("analyze")(analyze)
 app.command("history")(history)
 app.command("compare")(compare)
 app.command("correlate")(correlate)
+app.command("surface")(surface)
 app.command("demo")(demo)
 app.command("recipes")(recipes)
 app.command("cache")(cache)
