@@ -19,7 +19,7 @@ from landscape.plots.style import (
     style,
 )
 
-LEFT, RIGHT, BOTTOM, TOP, HEIGHT = 0.7, 0.75, 0.62, 0.12, 3.1
+LEFT, RIGHT, BOTTOM, TOP, HEIGHT = 0.7, 0.75, 0.5, 0.12, 3.0
 
 
 def slice_figure(

@@ -33,7 +33,7 @@ from landscape.plots.style import (
 )
 
 COLOURS = "viridis"  # of even steps in lightness: it is read without colour too
-LEFT, BOTTOM, TOP = 0.72, 0.62, 0.14
+LEFT, BOTTOM, TOP = 0.84, 0.5, 0.1
 PANEL = 4.3
 BAR_GAP, BAR = 0.22, 0.16
 _FILLS = 60
@@ -98,7 +98,7 @@ def contour_figure(
         axes.xaxis.set_major_locator(MaxNLocator(7))
         axes.yaxis.set_major_locator(MaxNLocator(7))
         axes.set_xlabel(x_label, labelpad=3)
-        axes.set_ylabel(y_label, labelpad=3)
+        axes.set_ylabel(_wrapped(y_label, tall), labelpad=3)
         _bar(figure, base, tall, norm, ticks, value_label)
         if path is not None and len(path.places):
             _draw_path(axes, path, tall)
@@ -211,7 +211,19 @@ def _bar(figure: Figure, base: float, tall: float, norm: Normalize, ticks: Seque
     bar.ax.yaxis.set_major_locator(FixedLocator(list(ticks)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.set_label(label, size=SIZE)
+    bar.set_label(_wrapped(label, tall), size=SIZE)
+
+
+def _wrapped(text: str, width: float) -> str:
+    """The words in lines of at most `width` inches."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1:] = [longer]
+    return "\n".join(lines)
 
 
 def _draw_path(axes: Axes, path: Path, tall: float) -> None:

@@ -265,12 +265,15 @@ class Problem:
         start, stop = self._own_samples()
         return stop - start
 
-    def outputs(self, theta: Theta, inputs: Any, *, fold: bool = False) -> Any:
+    def outputs(self, theta: Theta, inputs: Any, *, fold: bool = False, plain: bool = False) -> Any:
         """f_theta(x) for a batch of inputs; differentiable in theta and the inputs, the model untouched.
 
         With `fold` a convolution and the normalisation after it are computed as one: faster, most of all when it is
-        differentiated twice, but a module's own output is then another one.
+        differentiated twice, but a module's own output is then another one. With `plain` normalisation is computed by
+        PyTorch's own kernel, the fastest where nothing is differentiated.
         """
+        if plain:
+            return self._run(theta, inputs, plain=True)
         if fold and self._folds:
             try:
                 return self._run(theta, inputs, self._folds)
@@ -278,7 +281,9 @@ class Problem:
                 self._folds = ()
         return self._run(theta, inputs)
 
-    def _run(self, theta: Theta, inputs: Any, folds: tuple[Fold, ...] = (), watch: bool = False) -> Any:
+    def _run(
+        self, theta: Theta, inputs: Any, folds: tuple[Fold, ...] = (), watch: bool = False, plain: bool = False
+    ) -> Any:
         constants = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in theta}
         constants |= {name: self._cast(b.detach()).clone() for name, b in self.model.named_buffers()}
         arguments = (
@@ -286,7 +291,7 @@ class Problem:
         )
         keywords = inputs if isinstance(inputs, dict) else {}
         tensors = {**constants, **theta}
-        if not self._normalises:
+        if plain or not self._normalises:
             with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model):
                 return functional_call(self.model, tensors, arguments, keywords)
         mode = Watch(tensors) if watch else AffineBatchNorm(folds, tensors)

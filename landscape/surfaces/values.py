@@ -29,7 +29,7 @@ def value_at(problem: Problem, theta: Named) -> tuple[float, float]:
     loss, correct, counted = 0.0, 0, 0
     for batch in problem.batches(0, len(problem)):
         with torch.no_grad():
-            outputs = problem.outputs(theta, batch.inputs, fold=True)
+            outputs = problem.outputs(theta, batch.inputs, plain=True)
             losses = problem.losses_of(outputs, batch)
         charge("forward", len(batch))
         loss += float((losses.double() * batch.weights.double()).sum()) / problem.total_weight
@@ -97,7 +97,7 @@ class Recalibration:
         for batch in self._by_groups.batches(0, len(self.problem)):
             fresh = self._zeros(model)
             with torch.no_grad():
-                self._by_groups.outputs({**theta, **fresh}, batch.inputs)
+                self._by_groups.outputs({**theta, **fresh}, batch.inputs, plain=True)
             charge("forward", len(batch))
             share = len(batch) / len(self.problem)
             for layer, momentum in self._layers.items():

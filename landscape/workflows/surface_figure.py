@@ -62,7 +62,7 @@ def surface_figure(surface: Surface, *, kind: Kind = "contour", value: Value = "
 def _axis_label(label: str, norm: float | None) -> str:
     if norm is None:
         return label
-    return f"{label} (‖Δθ‖)" if abs(norm - 1) < 1e-4 else f"{label} (1: ‖Δθ‖ = {short(norm)})"
+    return f"{label} (‖Δθ‖)" if abs(norm - 1) < 1e-4 else f"{label}; 1 is ‖Δθ‖ = {short(norm)}"
 
 
 def _note(surface: Surface, log: bool) -> str:
