@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from landscape.plots.style import (
     BLUE,
@@ -81,7 +81,7 @@ def slice_figure(
             other.spines["left"].set_visible(False)
             other.plot(x, 100 * accuracy, color=RED, linestyle=(0, (4, 1.5)), marker=dots, markersize=2)
             other.set_ylim(0, 103)
-            other.yaxis.set_major_locator(MaxNLocator(6))
+            other.yaxis.set_major_locator(FixedLocator(range(0, 101, 20)))
             other.set_ylabel("accuracy in percent (dashed)", color=RED)
             other.tick_params(axis="y", labelcolor=RED)
         if note:

@@ -35,6 +35,7 @@ from landscape.plots.style import (
 COLOURS = "viridis"  # of even steps in lightness: it is read without colour too
 LEFT, BOTTOM, TOP = 0.84, 0.5, 0.1
 PANEL = 4.3
+RELIEF_LABEL = 2.3
 BAR_GAP, BAR = 0.22, 0.16
 _FILLS = 60
 
@@ -128,8 +129,8 @@ def relief_figure(
     heights = np.log10(shown) if log else shown
     low, high = (math.log10(v) if log else v for v in (norm.vmin or 0.0, norm.vmax or 1.0))
     with style():
-        figure = Figure(figsize=(WIDTH, 4.7))
-        axes = figure.add_axes((0.02, 0.06, 0.9, 0.95), projection="3d")
+        figure = Figure(figsize=(WIDTH, 4.6))
+        axes = figure.add_axes((-0.05, 0.06, 0.98, 0.98), projection="3d")
         assert isinstance(axes, Axes3D)
         grid_x, grid_y = np.meshgrid(x, y)
         axes.plot_surface(
@@ -145,9 +146,9 @@ def relief_figure(
             antialiased=True,
         )
         axes.view_init(elev=32, azim=-56)
-        axes.set_box_aspect((1.15, 1.15, 0.8), zoom=0.92)
-        axes.set_xlabel(x_label, labelpad=6)
-        axes.set_ylabel(y_label, labelpad=6)
+        axes.set_box_aspect((1.15, 1.15, 0.8), zoom=0.95)
+        axes.set_xlabel(_wrapped(x_label, RELIEF_LABEL), labelpad=10 if text_width(x_label) > RELIEF_LABEL else 4)
+        axes.set_ylabel(_wrapped(y_label, RELIEF_LABEL), labelpad=10 if text_width(y_label) > RELIEF_LABEL else 4)
         axes.set_zlabel(value_label, labelpad=5)
         axes.set_zlim(low, high)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -162,7 +163,7 @@ def relief_figure(
             axis._axinfo["grid"].update(color=PALE, linewidth=0.5)
         axes.tick_params(pad=1)
         if note:
-            figure.text(LEFT / WIDTH, 0.02, note, color=GREY, size=SMALL, va="bottom")
+            figure.text(0.03, 0.98, note, color=GREY, size=SMALL, va="top")
     return figure
 
 

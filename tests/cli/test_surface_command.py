@@ -29,20 +29,8 @@ def here(trained, tmp_path, monkeypatch):
 
 
 def test_file_figure_and_exports(here, capsys):
-    words = [
-        "surface",
-        "run/final.pt",
-        "--points",
-        "4x3",
-        *QUICK,
-        "--plot",
-        "s.png",
-        "--csv",
-        "s.csv",
-        "--vtk",
-        "s.vtk",
-    ]
-    assert main(words) == 0
+    exports = ["--plot", "s.png", "--csv", "s.csv", "--vtk", "s.vtk"]
+    assert main(["surface", "run/final.pt", "--points", "4x3", *QUICK, *exports]) == 0
     out, err = capsys.readouterr()
     assert [f"wrote {name}" for name in ("surface.npz", "s.csv", "s.vtk", "s.png")] == err.splitlines()
     assert "4 x 3 points on 40 samples" in out
@@ -75,10 +63,19 @@ def test_the_file_alone_gives_figures_without_torch(here):
 
 def test_two_processes_give_the_values_of_one(here):
     for processes in ("1", "2"):
-        words = ["--points", "5x3", "--devices", processes, "--dtype", "float64", "--save-every", "4"]
-        assert (
-            main(["surface", "run/final.pt", "--directions", "eigen", *words, *QUICK, "--out", f"{processes}.npz"]) == 0
-        )
+        words = [
+            "--directions",
+            "eigen",
+            "--points",
+            "5x3",
+            "--devices",
+            processes,
+            "--dtype",
+            "float64",
+            "--save-every",
+            "4",
+        ]
+        assert main(["surface", "run/final.pt", *words, *QUICK, "--out", f"{processes}.npz"]) == 0
     one, two = read_surface(here / "1.npz"), read_surface(here / "2.npz")
     np.testing.assert_allclose(two.loss, one.loss, rtol=1e-9)
     np.testing.assert_array_equal(two.accuracy, one.accuracy)

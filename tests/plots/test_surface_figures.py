@@ -24,9 +24,8 @@ PATH = Path(np.array([[0.9, 2.0], [0.0, 0.5], [0.0, 0.0]]), ["epoch 0", "epoch 1
 @pytest.mark.parametrize("equal", [False, True])
 def test_contours_are_printable(log, path, equal):
     for y in (Y, Y / 9):
-        words = assert_printable(
-            contour_figure(X, y, VALUES, log=log, path=path, equal=equal, note="A note.", **LABELS)
-        )
+        figure = contour_figure(X, y, VALUES, log=log, path=path, equal=equal, note="A note.", **LABELS)
+        words = assert_printable(figure)
         assert ("end" if path else "checkpoint") in words
 
 

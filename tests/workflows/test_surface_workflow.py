@@ -49,9 +49,7 @@ def folder(tmp_path):
 
 
 def compute(folder, out=None, **settings):
-    options = {"keep": None, "save_every": None, "on_progress": None}
-    options = {name: settings.pop(name, default) for name, default in options.items()}
-    options.pop("keep")
+    options = {name: settings.pop(name, None) for name in ("save_every", "on_progress")}
     return surface_checkpoint(
         folder / "a.pt",
         out,
@@ -129,7 +127,7 @@ def test_a_stopped_run_goes_on_to_the_bytes_of_an_unbroken_one(folder):
     whole = folder / "whole.npz"
     compute(folder, whole, **settings)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     stopped, calls = folder / "stopped.npz", []
@@ -137,9 +135,9 @@ def test_a_stopped_run_goes_on_to_the_bytes_of_an_unbroken_one(folder):
     def stop(what, done, total):
         calls.append((what, done, total))
         if done == 8:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         compute(folder, stopped, on_progress=stop, **settings)
     assert calls[-1] == ("points", 8, 20)
     partial = read_surface(stopped)
