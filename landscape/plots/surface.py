@@ -157,7 +157,7 @@ def relief_figure(
             axes.zaxis.set_major_locator(FixedLocator([math.log10(tick) for tick in ticks]))
             axes.zaxis.set_major_formatter(FuncFormatter(lambda value, _: short(10**value)))
         else:
-            axes.zaxis.set_major_locator(MaxNLocator(6))
+            axes.zaxis.set_major_locator(FixedLocator(ticks))
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
             axis.set_pane_color((1, 1, 1, 0))
             axis._axinfo["grid"].update(color=PALE, linewidth=0.5)
