@@ -214,14 +214,14 @@ def _slice(
     if settings.kind == "pca":
         return _trajectory(problem, settings, source, theta, names, count)
     assert settings.other is not None
-    buffers = _float_buffers(problem, problem.model)
+    buffers = _others(problem, problem.model)
     other = _tensors(problem, settings.other, source.key)
     if settings.kind == "line":
         moved = {name: tensor for name, tensor in {**theta, **buffers}.items() if name in other}
         way = difference({name: other[name] for name in moved}, moved)
         return plane({**theta, **buffers}, [way], [f"from the checkpoint (0) to {settings.other.name} (1)"],
                      measured=names)  # fmt: skip
-    if count == 2 and problem.bn == "eval" and settings.bn == "eval" and buffers:
+    if count == 2 and settings.bn == "eval" and any(name.endswith("running_var") for name in buffers):
         raise OptionError("the running statistics saved with one end do not fit the other: use --bn recalibrate.")
     end = {name: other[name] for name in names}
 
@@ -426,14 +426,17 @@ def _tensors(problem: Problem, path: Path, key: str | None) -> dict[str, Tensor]
     check_finite(named, path)
     wanted = {info.name for info in problem.infos}
     cast = {n: p.to(problem.device, problem.dtype) for n, p in named.items() if n in wanted}
-    return cast | _float_buffers(problem, model)
+    return cast | _others(problem, model)
 
 
-def _float_buffers(problem: Problem, model: torch.nn.Module) -> dict[str, Tensor]:
+def _others(problem: Problem, model: torch.nn.Module) -> dict[str, Tensor]:
+    """What else of real numbers a network has: buffers, and parameters that are frozen."""
+    wanted = {info.name for info in problem.infos}
+    frozen = ((name, p) for name, p in model.named_parameters() if name not in wanted)
     return {
-        name: b.detach().to(problem.device, problem.dtype)
-        for name, b in model.named_buffers()
-        if b.is_floating_point() and bool(torch.isfinite(b).all())
+        name: t.detach().to(problem.device, problem.dtype)
+        for name, t in (*model.named_buffers(), *frozen)
+        if t.is_floating_point() and bool(torch.isfinite(t).all())
     }
 
 

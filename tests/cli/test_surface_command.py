@@ -62,20 +62,10 @@ def test_the_file_alone_gives_figures_without_torch(here):
 
 
 def test_two_processes_give_the_values_of_one(here):
+    words = ["--directions", "eigen", "--points", "5x3", "--dtype", "float64", "--save-every", "4"]
     for processes in ("1", "2"):
-        words = [
-            "--directions",
-            "eigen",
-            "--points",
-            "5x3",
-            "--devices",
-            processes,
-            "--dtype",
-            "float64",
-            "--save-every",
-            "4",
-        ]
-        assert main(["surface", "run/final.pt", *words, *QUICK, "--out", f"{processes}.npz"]) == 0
+        to = ["--devices", processes, "--out", f"{processes}.npz"]
+        assert main(["surface", "run/final.pt", *words, *QUICK, *to]) == 0
     one, two = read_surface(here / "1.npz"), read_surface(here / "2.npz")
     np.testing.assert_allclose(two.loss, one.loss, rtol=1e-9)
     np.testing.assert_array_equal(two.accuracy, one.accuracy)

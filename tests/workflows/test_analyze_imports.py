@@ -25,6 +25,7 @@ def loaded_after(code: str) -> set[str]:
         "import landscape.records, landscape.catalog, landscape.errors, landscape.files, landscape.work",
         "import landscape.config.analysis, landscape.config.training, landscape.config.recipe",
         "import landscape.plots, landscape.report",
+        "import landscape.surfaces.grid, landscape.config.surface, landscape.workflows.surface_figure",
         "from landscape import write_report",
     ],
 )

@@ -242,3 +242,22 @@ def test_what_is_no_surface_is_told(tmp_path, content):
 def test_places_hold_an_exact_zero():
     assert 0.0 in places(-1, 1, 51)
     assert 0.0 in places(-0.25, 1.25, 13)
+
+
+def test_a_plane_with_a_curve_asks_for_statistics_of_its_own(tmp_path, folder):
+    """Without batch normalisation it needs none: the corners of the plane are the two networks."""
+    settings = {"directions": f"bezier:{folder / 'b.pt'}", "points": "3x3", "curve_steps": 3, "curve_rate": 0.05}
+    found = compute(folder, **settings)
+    a, b = np.array([0.5, -1.0, 2.0]), np.ones(3)
+    np.testing.assert_allclose(found.path[0], 0, atol=1e-12)
+    np.testing.assert_allclose(found.path[-1], [np.linalg.norm(b - a), 0], atol=1e-9)
+    from landscape_cli.main import main
+
+    for name in ("a", "b"):
+        run = ["train", "--quiet", "--model", "resnet8:width=0.25", "--epochs", "1", "--batch-size", "512"]
+        assert main([*run, "--seed", str(ord(name)), "--out", str(tmp_path / name)]) == 0
+    with pytest.raises(OptionError, match="use --bn recalibrate"):
+        surface_checkpoint(
+            tmp_path / "a" / "final.pt",
+            settings=SurfaceSettings(directions=f"bezier:{tmp_path / 'b' / 'final.pt'}", points="3x3", samples="40"),
+        )
