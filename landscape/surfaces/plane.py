@@ -89,9 +89,11 @@ def plane(
 
 
 def inner(one: Named, other: Named, names: Sequence[str]) -> float:
-    """The inner product over the named tensors that both have, in float64."""
+    """The inner product over the named tensors that both have, in float64 on the CPU."""
     return sum(
-        float((one[name].double() * other[name].double()).sum()) for name in names if name in one and name in other
+        float((one[name].cpu().double() * other[name].cpu().double()).sum())
+        for name in names
+        if name in one and name in other
     )
 
 
@@ -116,10 +118,10 @@ def difference(one: Named, other: Named) -> dict[str, Tensor]:
 
 
 def orthonormal(directions: Sequence[Named], names: Sequence[str]) -> list[dict[str, Tensor]]:
-    """Gram-Schmidt in float64, twice, each vector of norm 1; a vector that is 0 beside the others stays 0."""
+    """Gram-Schmidt in float64 on the CPU, twice, each vector of norm 1; a vector that is 0 beside the others stays 0."""
     done: list[dict[str, Tensor]] = []
     for direction in directions:
-        v = {name: direction[name].double() for name in names}
+        v = {name: direction[name].cpu().double() for name in names}
         start = math.sqrt(inner(v, v, names))
         for _ in range(2):
             for u in done:

@@ -68,7 +68,7 @@ def random_directions(
     for raw in drawn:
         direction = {}
         for name in names:
-            w = _units(theta[name].double().cpu(), normalize)
+            w = _units(theta[name].cpu().double(), normalize)
             d = _units(raw[name], normalize)
             if normalize == "none":
                 direction[name] = d.reshape(theta[name].shape)

@@ -45,7 +45,7 @@ def trajectory_plane(
     Raises:
         OptionError: the trajectory has fewer dimensions than `count`.
     """
-    rows = {name: torch.stack([p[name].double().cpu() - origin[name].double().cpu() for p in points]) for name in names}
+    rows = {name: torch.stack([p[name].cpu().double() - origin[name].cpu().double() for p in points]) for name in names}
     gram = np.zeros((len(points),) * 2)
     for block in rows.values():
         flat = block.flatten(1)

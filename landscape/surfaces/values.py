@@ -23,7 +23,7 @@ Named = Mapping[str, Tensor]
 def value_at(problem: Problem, theta: Named) -> tuple[float, float]:
     """The mean loss at `theta` and the share of labels whose logit is the largest (NaN where there are no classes).
 
-    Sums are in float64, batch after batch in the samples' order. A loss that is NaN or infinite is returned as it is,
+    Sums are in float64 on the CPU, batch after batch in the samples' order. A loss that is NaN or infinite is returned as it is,
     with an accuracy of NaN. `theta` may name buffers too. Cost: 1/3 gradient-equivalent.
     """
     loss, correct, counted = 0.0, 0, 0
@@ -32,7 +32,7 @@ def value_at(problem: Problem, theta: Named) -> tuple[float, float]:
             outputs = problem.outputs(theta, batch.inputs, plain=True)
             losses = problem.losses_of(outputs, batch)
         charge("forward", len(batch))
-        loss += float((losses.double() * batch.weights.double()).sum()) / problem.total_weight
+        loss += float((losses.cpu().double() * batch.weights.cpu().double()).sum()) / problem.total_weight
         if _are_logits(problem, outputs, batch.targets):
             ignored = problem.ignored_label
             kept = torch.ones_like(batch.targets, dtype=torch.bool) if ignored is None else batch.targets != ignored

@@ -261,7 +261,7 @@ def _curve(
     axes = orthonormal([to_end, to_control], names)
     if not any(bool(t.any()) for t in axes[1].values()):
         raise OptionError("the curve is a straight line and spans no plane: give one count, --points 51.")
-    to_end, to_control = ({n: t.double() for n, t in d.items()} for d in (to_end, to_control))
+    to_end, to_control = ({n: t.cpu().double() for n, t in d.items()} for d in (to_end, to_control))
     corners = np.array([[inner(d, a, names) for a in axes] for d in (to_control, to_end)])
     t = np.linspace(0, 1, 41)[:, None]
     path = 2 * t * (1 - t) * corners[0] + t**2 * corners[1]
