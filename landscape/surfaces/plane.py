@@ -118,7 +118,7 @@ def difference(one: Named, other: Named) -> dict[str, Tensor]:
 
 
 def orthonormal(directions: Sequence[Named], names: Sequence[str]) -> list[dict[str, Tensor]]:
-    """Gram-Schmidt in float64 on the CPU, twice, each vector of norm 1; a vector that is 0 beside the others stays 0."""
+    """Gram-Schmidt in float64 on the CPU, twice, each vector of norm 1; one that is 0 beside the others stays 0."""
     done: list[dict[str, Tensor]] = []
     for direction in directions:
         v = {name: direction[name].cpu().double() for name in names}

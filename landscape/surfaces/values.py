@@ -23,8 +23,8 @@ Named = Mapping[str, Tensor]
 def value_at(problem: Problem, theta: Named) -> tuple[float, float]:
     """The mean loss at `theta` and the share of labels whose logit is the largest (NaN where there are no classes).
 
-    Sums are in float64 on the CPU, batch after batch in the samples' order. A loss that is NaN or infinite is returned as it is,
-    with an accuracy of NaN. `theta` may name buffers too. Cost: 1/3 gradient-equivalent.
+    Sums are in float64 on the CPU, batch after batch in the samples' order. A loss that is NaN or infinite is
+    returned as it is, with an accuracy of NaN. `theta` may name buffers too. Cost: 1/3 gradient-equivalent.
     """
     loss, correct, counted = 0.0, 0, 0
     for batch in problem.batches(0, len(problem)):
