@@ -52,7 +52,7 @@ bench-full: $(BENCHING) ## the same at the size of the bars of docs/performance.
 
 # One thread a process, a process a core; stopped and called again it goes on where it was.
 reproduce-small: $(RUNTIME) ## repeat tables of the papers at a small scale: about 12 minutes on two idle cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m landscape_cli.reproduce --small
+	OMP_NUM_THREADS=1 $(BIN)/landscape reproduce --small --out docs/reproduction --page docs/reproduction.md
 
 docs: $(TESTING) ## write docs/cli.md anew from the command line's own help
 	$(BIN)/python -m landscape_cli.reference docs/cli.md

@@ -28,7 +28,9 @@ from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
 from landscape_cli.recipes import recipes
+from landscape_cli.reproduce import reproduce
 from landscape_cli.surface import surface
+from landscape_cli.sweep import sweep
 from landscape_cli.train import train
 
 
@@ -81,11 +83,13 @@ def _before_the_command(
 app.command("train")(train)
 app.command("analyze")(analyze)
 app.command("history")(history)
+app.command("sweep")(sweep)
 app.command("compare")(compare)
 app.command("correlate")(correlate)
 app.command("surface")(surface)
 app.command("demo")(demo)
 app.command("recipes")(recipes)
+app.command("reproduce")(reproduce)
 app.command("cache")(cache)
 
 

@@ -1,73 +1,193 @@
-"""Repeat tables of the papers and write docs/reproduction.md: `python -m landscape_cli.reproduce`.
-
-python -m landscape_cli.reproduce --small          the small recipes of the tables in SMALL
-python -m landscape_cli.reproduce --small NAME...  of other tables
-python -m landscape_cli.reproduce --page           write the page anew from the records that are there
-"""
+"""`landscape reproduce`: repeat tables of the papers, write the records and what they show."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from landscape.config.paper_recipes import tables
-from landscape.errors import LandscapeError, OptionError, near
-from landscape.workflows.reproduce import RunDone, StudyPlan, read_documents, reproduce, write_documents
-from landscape.workflows.reproduction_page import write_page
-from landscape_cli import console
-from landscape_cli.exits import Exit
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from landscape.errors import OptionError, near
+from landscape_cli import console, options, targets
+from landscape_cli.cores import cores
+
+if TYPE_CHECKING:
+    from landscape.config.paper_recipes import Table as PaperTable
+    from landscape.workflows.reproduce import RunDone
 
 SMALL = ("cs-table2", "cs-table4", "tp-table2", "wd-table1", "cb-figure9", "cb-figure10", "cb-figure11-14")
 
 
-def main(arguments: list[str]) -> int:
-    """Make the runs that are missing, write the records and the page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m landscape_cli.reproduce", description="Repeat tables of the papers."
-    )
-    parser.add_argument("names", nargs="*", default=list(SMALL), metavar="NAME", help="tables; see landscape recipes")
-    parser.add_argument("--small", action="store_true", help="the small variant of each recipe")
-    parser.add_argument("--seeds", type=int, default=None, help="runs of each row (default: the table's own)")
-    parser.add_argument("--data", action="append", default=[], metavar="NAME:FOLDER", help="where a data set lies")
-    parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="where runs are kept")
-    parser.add_argument("--page", action="store_true", help="run nothing, write the page anew from the records")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder of reproduction.md")
-    given = parser.parse_args(arguments)
-    try:
-        for name in given.names:
-            if name not in tables():
-                raise OptionError(f"unknown table {name!r}.{near(name, tables())}")
-        if not given.page:
-            _run(given)
-        records = given.docs / "reproduction"
-        write_page(given.docs / "reproduction.md", read_documents(records), records)
-    except LandscapeError as error:
-        console.say_error(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        console.say("interrupted; finished runs are kept, the same command goes on")
-        return Exit.INTERRUPTED
-    return Exit.OK
+def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]", help="Tables or figures, see --list. With --small default: seven that take minutes.",
+            show_default=False,
+        ),
+    ] = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", metavar="", help="List the names, what each repeats and what it takes.")
+    ] = False,
+    small: Annotated[
+        bool, typer.Option("--small", metavar="", help="The small variant, on the embedded digits.")
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Runs of each row. Default: the table's own.", show_default=False),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:FOLDER", help="Where a data set lies, for the full scale; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where NAME.md, NAME.json and NAME.svg are written.")
+    ] = Path("reproduction"),
+    runs: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the runs are kept; other calls find them there.")
+    ] = Path("runs/reproduce"),
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Runs at a time, a process and a thread each. Default: one a core, or one a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(metavar="DEVICES", help="cpu, auto (all GPUs), cuda:1, or cuda:0,cuda:1.")
+    ] = "cpu",
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Fill this page between its markers from the records in --out, in place of NAME.md.",
+            show_default=False,
+        ),
+    ] = None,
+    no_run: Annotated[
+        bool, typer.Option("--no-run", metavar="", help="Train nothing; write anew from the records in --out.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:  # fmt: skip
+    """Repeat tables or figures of the papers: every row over several seeds, then what they show, by one rule.
+
+    Finished runs are kept and others taken up where they were: the same command goes on.
+    """
+    # Loaded here: `landscape --help` must not wait for pydantic; the list needs no torch.
+    from landscape.config.paper_recipes import tables
+
+    for name in names or ():
+        if name not in tables():
+            raise OptionError(f"unknown table {name!r}.{near(name, tables())}")
+    if list_all:
+        console.show(_list({name: tables()[name] for name in names or tables()}))
+        return
+    if not names and not small and not no_run:
+        raise OptionError("expected a table to repeat (landscape reproduce --list has them), or --small for seven.")
+    from landscape.workflows.reproduce import read_documents, write_documents
+    from landscape.workflows.reproduction_page import write_page, write_section
+
+    chosen = {name: tables()[name] for name in names or SMALL}
+    targets.check_folder(out, "--out")
+    if no_run:
+        found = read_documents(out)
+        documents = {name: document for name, document in found.items() if name in (names or found)}
+        absent = [name for name in names or () if name not in documents]
+        if absent or not documents:
+            raise OptionError(f"{out} holds no record of {', '.join(absent) or 'any table'}; leave out --no-run.")
+    else:
+        documents = _run(chosen, small, seeds, _folders(data or [], chosen, small), runs, jobs, devices, quiet)
+        write_documents(documents, out)
+    if page is not None:
+        write_page(page, read_documents(out), out)
+        console.write_document(f"page      {page}\n")
+        return
+    for name, document in documents.items():
+        console.write_document(write_section(name, document, out) + f"\nwrote     {out / name}.md\n")
 
 
-def _run(given: argparse.Namespace) -> None:
-    data = dict(text.split(":", 1) for text in given.data)
-    chosen = {name: tables()[name] for name in given.names}
-    plan = StudyPlan(chosen, given.runs / ("small" if given.small else "full"), given.small, given.seeds, data)
-    workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def _run(
+    chosen: dict[str, PaperTable],
+    small: bool,
+    seeds: int | None,
+    data: dict[str, str],
+    runs: Path,
+    jobs: int | None,
+    devices: str,
+    quiet: bool,
+) -> dict[str, dict[str, Any]]:
+    from landscape.distributed import parse_devices
+    from landscape.workflows.reproduce import StudyPlan, reproduce
+
+    if devices.isdigit():
+        raise OptionError(f"--devices names devices; for {devices} runs at a time give --jobs {devices}.")
+    where = parse_devices(devices).names
+    workers = jobs if jobs is not None else (cores() if where == ("cpu",) else len(where))
+    plan = StudyPlan(chosen, runs / ("small" if small else "full"), small, seeds, data)
     begun = time.monotonic()
 
     def say(done: RunDone) -> None:
-        values = done.outcome.values
-        what = done.outcome.diverged or f"test accuracy {values['test_accuracy']:.4f}"
+        what = done.outcome.diverged or f"test accuracy {done.outcome.values['test_accuracy']:.4f}"
         left = (time.monotonic() - begun) / done.number * (done.total - done.number)
-        console.say(f"[{done.number}/{done.total}, {left / 60:.0f} min left] {done.recipe} seed {done.seed}: {what}")
+        if not quiet:
+            console.say(
+                f"[{done.number}/{done.total}, {left / 60:.0f} min left] {done.recipe} seed {done.seed}: {what}"
+            )
 
-    write_documents(reproduce(plan, workers=workers, on_run=say), given.docs / "reproduction")
+    try:
+        return reproduce(plan, workers=workers, devices=where, on_run=say)
+    except KeyboardInterrupt:
+        console.say("finished epochs are kept: the same command goes on")
+        raise
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _folders(given: list[str], chosen: dict[str, PaperTable], small: bool) -> dict[str, str]:
+    """The folders of data sets by name.
+
+    Raises:
+        OptionError: one is no NAME:FOLDER, or a data set of a table has none.
+    """
+    from landscape.config.paper_recipes import recipes_of
+    from landscape.data import DATASETS
+
+    folders = {}
+    for text in given:
+        name, colon, folder = text.partition(":")
+        if not colon or not folder:
+            raise OptionError(f"--data: expected NAME:FOLDER, got {text!r}.")
+        folders[name] = folder
+    for table, about in chosen.items():
+        for recipe in recipes_of(table, about):
+            name = str((recipe.small if small else recipe.settings).get("data", "digits"))
+            if name in DATASETS and DATASETS[name].needs_folder and name not in folders:
+                remedy = "" if small else ", or take --small, which needs no files"
+                raise OptionError(f"{table} trains on {name}: give its folder, --data {name}:FOLDER{remedy}.")
+    return folders
+
+
+def _list(found: dict[str, PaperTable]) -> Table:
+    from landscape.config.paper_recipes import recipes_of
+
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for title in ("name", "paper", "of", "what", "full: runs, network, data, epochs", "small"):
+        table.add_column(title, no_wrap=title in ("name", "paper", "of"))
+    for name, about in found.items():
+        recipes = list(recipes_of(name, about))
+        cells = (name, about.paper, about.table, about.title)
+        takes = (_takes([one.settings for one in recipes], about), _takes([one.small for one in recipes], about))
+        table.add_row(*(Text(cell) for cell in (*cells, *takes)))
+    return table
+
+
+def _takes(settings: list[Any], about: PaperTable) -> str:
+    """Runs, networks, data sets and epochs of one of the two variants."""
+
+    def several(key: str, default: Any) -> str:
+        return ", ".join(dict.fromkeys(str(values.get(key, default)) for values in settings))
+
+    # Rows whose settings are alike are made once.
+    different = len({repr(sorted(values.items(), key=str)) for values in settings})
+    words = f"{different * about.study.seeds} runs, {several('model', 'resnet8')}, {several('data', 'digits')}"
+    return f"{words}, {several('epochs', 15)} epochs"

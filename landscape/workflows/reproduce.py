@@ -10,10 +10,8 @@ import json
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,10 @@ import torch
 import landscape
 from landscape.config.paper_recipes import Claim, PaperRecipe, Table, recipes_of
 from landscape.config.training import TrainConfig
-from landscape.errors import OptionError, ProcessError
+from landscape.errors import OptionError
 from landscape.files import write_atomically
 from landscape.study.comparison import compare
+from landscape.workflows.study_pool import run_jobs
 from landscape.workflows.study_run import Job, Outcome, do, missing
 
 SCHEMA = "landscape.reproduction/1"
@@ -75,7 +74,9 @@ class _Planned:
     needs: bool
 
 
-def reproduce(plan: StudyPlan, *, workers: int = 1, on_run: OnRun | None = None) -> dict[str, dict[str, Any]]:
+def reproduce(
+    plan: StudyPlan, *, workers: int = 1, devices: Sequence[str] = ("cpu",), on_run: OnRun | None = None
+) -> dict[str, dict[str, Any]]:
     """Make the runs of `plan` that are not there and return a document for each table, by name.
 
     A document holds `schema`, `table`, `small`, `versions`, `rows` (recipe, settings, runs with their values and
@@ -84,6 +85,7 @@ def reproduce(plan: StudyPlan, *, workers: int = 1, on_run: OnRun | None = None)
     Args:
         plan: what is reproduced.
         workers: processes, each with one thread.
+        devices: of the processes, in turn.
         on_run: hears of each run that was made.
 
     Raises:
@@ -100,7 +102,7 @@ def reproduce(plan: StudyPlan, *, workers: int = 1, on_run: OnRun | None = None)
     ]
     # What needs the run of another row comes after all that do not.
     for late in (False, True):
-        _make([run for run in planned if run.needs is late], workers, on_run)
+        _make([run for run in planned if run.needs is late], workers, devices, on_run)
     return {name: _document(name, plan.tables[name], recipes, same, plan) for name, (recipes, same) in chosen.items()}
 
 
@@ -132,7 +134,7 @@ def read_documents(folder: Path) -> dict[str, dict[str, Any]]:
     return documents
 
 
-def _make(wave: Sequence[_Planned], workers: int, on_run: OnRun | None) -> None:
+def _make(wave: Sequence[_Planned], workers: int, devices: Sequence[str], on_run: OnRun | None) -> None:
     jobs: dict[Path, _Planned] = {}
     for planned in wave:
         first = jobs.get(planned.job.folder, planned)
@@ -141,21 +143,13 @@ def _make(wave: Sequence[_Planned], workers: int, on_run: OnRun | None) -> None:
         jobs[planned.job.folder] = replace(first, job=replace(first.job, measures=measures))
     todo = {job.folder for job in missing([planned.job for planned in jobs.values()])}
     left = [planned for planned in jobs.values() if planned.job.folder in todo]
-    # Started anew, not forked: a fork of a process with torch's threads can hang.
-    pool = ProcessPoolExecutor(min(workers, max(len(left), 1)), mp_context=get_context("spawn"))
-    try:
-        futures = {pool.submit(do, planned.job): planned for planned in left}
-        for number, future in enumerate(as_completed(futures), start=1):
-            outcome = future.result()
-            if on_run is not None:
-                on_run(RunDone(number, len(left), futures[future].recipe, futures[future].seed, outcome))
-    except BrokenProcessPool as error:
-        raise ProcessError(
-            "a process of the study died, perhaps for lack of memory; finished runs are kept: call again to go on, "
-            "with fewer workers where memory is short."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with closing(run_jobs([planned.job for planned in left], workers, devices)) as ended:
+        for number, end in enumerate(ended, start=1):
+            if end.error is not None:
+                raise end.error
+            if on_run is not None and end.outcome is not None:
+                planned = jobs[end.job.folder]
+                on_run(RunDone(number, len(left), planned.recipe, planned.seed, end.outcome))
 
 
 def _distinct(name: str, table: Table, plan: StudyPlan) -> tuple[list[PaperRecipe], dict[str, str]]:

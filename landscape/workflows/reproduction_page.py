@@ -47,6 +47,20 @@ def write_page(page: Path, documents: Mapping[str, Document], figures: Path) -> 
     write_atomically(page, text.encode())
 
 
+def write_section(name: str, document: Document, folder: Path) -> str:
+    """Write what `document` shows to NAME.md in `folder`, its curves beside it, and return the text.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
+    table = tables()[name]
+    if _has_curves(document):
+        write_atomically(folder / f"{name}.svg", svg(curves(document, table)))
+    text = f"# {table.paper} {table.table}: {table.title}\n\n{section(name, table, document, '.')}"
+    write_atomically(folder / f"{name}.md", text.encode())
+    return text
+
+
 def fill(text: str, documents: Mapping[str, Document], figures: str) -> str:
     """`text` with every marked place filled; `figures` is the folder of the curves, as the page sees it."""
 

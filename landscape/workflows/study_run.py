@@ -54,7 +54,7 @@ class Outcome:
     diverged: str | None = None
 
 
-def do(job: Job) -> Outcome:
+def do(job: Job, device: str = "cpu") -> Outcome:
     """Make the run of `job`, or what is left of it; a run that diverged is an outcome too.
 
     On one thread: their number decides how sums are split, and many runs share the machine.
@@ -70,10 +70,10 @@ def do(job: Job) -> Outcome:
     torch.set_num_threads(1)
     try:
         if not folder.finished:
-            train(job.config, TrainRun(out=job.folder, resume=folder.holds_run))
+            train(job.config, TrainRun(out=job.folder, resume=folder.holds_run, device=device))
         for measure in job.measures:
             if measure not in told:
-                told[measure] = _measure(measure, folder.final, job.config)
+                told[measure] = _measure(measure, folder.final, job.config, device)
                 write_atomically(kept, json.dumps(told).encode())
     except DivergedError as error:
         write_atomically(kept, json.dumps({"diverged": _without_place(error)}).encode())
@@ -98,12 +98,12 @@ def _done(job: Job) -> bool:
     return "diverged" in told or (RunFolder(job.folder).finished and all(name in told for name in job.measures))
 
 
-def _measure(name: str, checkpoint: Path, config: TrainConfig) -> dict[str, float]:
+def _measure(name: str, checkpoint: Path, config: TrainConfig, device: str) -> dict[str, float]:
     """MEASURE and MEASURE.GROUP of a trained network, on the training split."""
     if name == FIRST_GRADIENT:
         return {name: first_gradient(checkpoint, config)}
     settings = AnalysisSettings(measures=(name,))
-    analysis = analyze_checkpoint(checkpoint, settings=settings, run=AnalysisRun(devices="cpu"), cache=False)
+    analysis = analyze_checkpoint(checkpoint, settings=settings, run=AnalysisRun(devices=device), cache=False)
     record = analysis.measures[name]
     if record.skipped is not None:
         raise LandscapeError(f"{name} of {config.model}: {record.skipped}")
