@@ -138,7 +138,7 @@ def correlate(
     elif json:
         console.write_document(jsons.dumps(result.to_plain(), indent=2, allow_nan=False) + "\n")
     else:
-        console.show(_tables(result))
+        console.show(correlation_tables(result))
 
 
 def _study(
@@ -171,7 +171,8 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def _tables(result: Correlations) -> Group:
+def correlation_tables(result: Correlations) -> Group:
+    """What was found, as tables and lines for a terminal."""
     used = len(result.names)
     hyper = f"; they vary in {', '.join(result.axes)}" if result.axes else ""
     parts: list[Table | Text] = [Text(f"{result.target} of {used} networks{hyper}", style="bold")]

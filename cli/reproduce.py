@@ -12,7 +12,8 @@ from rich.text import Text
 
 from landscape.errors import OptionError, near
 from landscape_cli import console, options, targets
-from landscape_cli.cores import cores
+from landscape_cli.places import places
+from landscape_cli.reproduce_sweep import FIGURES, reproduce_figure, sweep_runs
 
 if TYPE_CHECKING:
     from landscape.config.paper_recipes import Table as PaperTable
@@ -78,19 +79,31 @@ def reproduce(
     # Loaded here: `landscape --help` must not wait for pydantic; the list needs no torch.
     from landscape.config.paper_recipes import tables
 
+    known = [*FIGURES, *tables()]
     for name in names or ():
-        if name not in tables():
-            raise OptionError(f"unknown table {name!r}.{near(name, tables())}")
+        if name not in known:
+            raise OptionError(f"unknown table or figure {name!r}.{near(name, known)}")
     if list_all:
-        console.show(_list({name: tables()[name] for name in names or tables()}))
+        console.show(_list(names or sorted(known)))
         return
     if not names and not small and not no_run:
         raise OptionError("expected a table to repeat (landscape reproduce --list has them), or --small for seven.")
     from landscape.workflows.reproduce import read_documents, write_documents
     from landscape.workflows.reproduction_page import write_page, write_section
 
-    chosen = {name: tables()[name] for name in names or SMALL}
+    figures = [name for name in names or () if name in FIGURES]
+    chosen = {name: tables()[name] for name in names or SMALL if name not in FIGURES}
     targets.check_folder(out, "--out")
+    if figures and (no_run or page is not None):
+        raise OptionError(f"{figures[0]} has no part in --no-run and --page; its finished runs are found without.")
+    folders = {} if no_run else _folders(data or [], _data_of(chosen, figures, small), small)
+    where, workers = places(devices, jobs)
+    for name in figures:
+        networks = sweep_runs(name, small=small, seeds=seeds, data=folders)
+        place = runs / ("small" if small else "full") / name
+        reproduce_figure(name, networks, place, out, workers=workers, devices=where, quiet=quiet)
+    if not chosen:
+        return
     if no_run:
         found = read_documents(out)
         documents = {name: document for name, document in found.items() if name in (names or found)}
@@ -98,7 +111,7 @@ def reproduce(
         if absent or not documents:
             raise OptionError(f"{out} holds no record of {', '.join(absent) or 'any table'}; leave out --no-run.")
     else:
-        documents = _run(chosen, small, seeds, _folders(data or [], chosen, small), runs, jobs, devices, quiet)
+        documents = _run(chosen, small, seeds, folders, runs, workers, where, quiet)
         write_documents(documents, out)
     if page is not None:
         write_page(page, read_documents(out), out)
@@ -114,17 +127,12 @@ def _run(
     seeds: int | None,
     data: dict[str, str],
     runs: Path,
-    jobs: int | None,
-    devices: str,
+    workers: int,
+    where: tuple[str, ...],
     quiet: bool,
 ) -> dict[str, dict[str, Any]]:
-    from landscape.distributed import parse_devices
     from landscape.workflows.reproduce import StudyPlan, reproduce
 
-    if devices.isdigit():
-        raise OptionError(f"--devices names devices; for {devices} runs at a time give --jobs {devices}.")
-    where = parse_devices(devices).names
-    workers = jobs if jobs is not None else (cores() if where == ("cpu",) else len(where))
     plan = StudyPlan(chosen, runs / ("small" if small else "full"), small, seeds, data)
     begun = time.monotonic()
 
@@ -143,13 +151,26 @@ def _run(
         raise
 
 
-def _folders(given: list[str], chosen: dict[str, PaperTable], small: bool) -> dict[str, str]:
+def _data_of(chosen: dict[str, PaperTable], figures: list[str], small: bool) -> list[tuple[str, str]]:
+    """Each table or figure with each data set that it trains on."""
+    from landscape.config.paper_recipes import recipes_of
+
+    found = [
+        (name, str((recipe.small if small else recipe.settings).get("data", "digits")))
+        for name, about in chosen.items()
+        for recipe in recipes_of(name, about)
+    ]
+    return found + [
+        (name, run.config.data) for name in figures for run in sweep_runs(name, small=small, seeds=None, data={})
+    ]
+
+
+def _folders(given: list[str], wanted: list[tuple[str, str]], small: bool) -> dict[str, str]:
     """The folders of data sets by name.
 
     Raises:
-        OptionError: one is no NAME:FOLDER, or a data set of a table has none.
+        OptionError: one is no NAME:FOLDER, or a data set that is wanted has none.
     """
-    from landscape.config.paper_recipes import recipes_of
     from landscape.data import DATASETS
 
     folders = {}
@@ -157,28 +178,40 @@ def _folders(given: list[str], chosen: dict[str, PaperTable], small: bool) -> di
         name, colon, folder = text.partition(":")
         if not colon or not folder:
             raise OptionError(f"--data: expected NAME:FOLDER, got {text!r}.")
+        if name not in DATASETS:
+            raise OptionError(f"--data: unknown data set {name!r}.{near(name, DATASETS)}")
         folders[name] = folder
-    for table, about in chosen.items():
-        for recipe in recipes_of(table, about):
-            name = str((recipe.small if small else recipe.settings).get("data", "digits"))
-            if name in DATASETS and DATASETS[name].needs_folder and name not in folders:
-                remedy = "" if small else ", or take --small, which needs no files"
-                raise OptionError(f"{table} trains on {name}: give its folder, --data {name}:FOLDER{remedy}.")
+    for table, name in wanted:
+        if name in DATASETS and DATASETS[name].needs_folder and name not in folders:
+            remedy = "" if small else ", or take --small, which needs no files"
+            raise OptionError(f"{table} trains on {name}: give its folder, --data {name}:FOLDER{remedy}.")
     return folders
 
 
-def _list(found: dict[str, PaperTable]) -> Table:
-    from landscape.config.paper_recipes import recipes_of
+def _list(names: list[str]) -> Table:
+    from landscape.config.paper_recipes import recipes_of, tables
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for title in ("name", "paper", "of", "what", "full: runs, network, data, epochs", "small"):
         table.add_column(title, no_wrap=title in ("name", "paper", "of"))
-    for name, about in found.items():
-        recipes = list(recipes_of(name, about))
-        cells = (name, about.paper, about.table, about.title)
-        takes = (_takes([one.settings for one in recipes], about), _takes([one.small for one in recipes], about))
-        table.add_row(*(Text(cell) for cell in (*cells, *takes)))
+    for name in names:
+        cells: tuple[str, ...]
+        if name in FIGURES:
+            figure = FIGURES[name]
+            cells = (figure.paper, figure.of, figure.title, *(_takes_sweep(name, small) for small in (False, True)))
+        else:
+            about = tables()[name]
+            recipes = list(recipes_of(name, about))
+            takes = (_takes([one.settings for one in recipes], about), _takes([one.small for one in recipes], about))
+            cells = (about.paper, about.table, about.title, *takes)
+        table.add_row(*(Text(cell) for cell in (name, *cells)))
     return table
+
+
+def _takes_sweep(name: str, small: bool) -> str:
+    runs = sweep_runs(name, small=small, seeds=None, data={})
+    config = runs[0].config
+    return f"{len(runs)} runs, {config.model}, {config.data}, {config.epochs} epochs"
 
 
 def _takes(settings: list[Any], about: PaperTable) -> str:

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from landscape.errors import OptionError
 from landscape_cli import console, options, targets
+from landscape_cli.places import places
 from landscape_cli.sweep_progress import watch_sweep
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def sweep(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Where the runs are kept. Default: runs/NAME, or runs/NAME-small.", show_default=False
+            metavar="FOLDER", help="Where the runs are kept. Default: runs/NAME, or runs/NAME-small.",
+            show_default=False,
         ),
     ] = None,
     jobs: Annotated[
@@ -72,21 +73,16 @@ def sweep(
     # Loaded here: `landscape --help` must not wait for torch.
     from landscape.config.recipe import apply_overrides
     from landscape.config.sweep import read_sweep, runs_of, with_changes
-    from landscape.distributed import parse_devices
     from landscape.workflows.sweep import TABLE, exit_code, plan_sweep, run_sweep
-    from landscape_cli.cores import cores
 
-    if devices.isdigit():
-        raise OptionError(f"--devices names devices; for {devices} runs at a time give --jobs {devices}.")
+    names, workers = places(devices, jobs)
     chosen = with_changes(read_sweep(source), apply_overrides({}, overrides or []), seeds)
     folder = out if out is not None else Path("runs") / f"{Path(source).stem}{'-small' if small else ''}"
-    names = parse_devices(devices).names
     states = plan_sweep(runs_of(chosen, small=small), folder)
     if dry_run:
         console.show(_table(states))
         return
     targets.check_folder(folder, "--out")
-    workers = jobs if jobs is not None else (cores() if names == ("cpu",) else len(names))
     try:
         with watch_sweep(states, quiet=quiet) as on_change:
             run_sweep(states, folder, workers=workers, devices=names, on_change=on_change)

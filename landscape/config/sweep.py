@@ -170,7 +170,7 @@ def _text(value: Any) -> str:
 
 def _safe(text: str) -> str:
     """Letters that every file system and shell takes as they are."""
-    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", text).strip("-.") or "run"
+    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", text).strip(".") or "run"
 
 
 def _distinct(labels: Sequence[str], configs: Sequence[TrainConfig]) -> list[str]:

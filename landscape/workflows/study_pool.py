@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -40,7 +40,7 @@ def run_jobs(
     workers: int,
     devices: Sequence[str] = ("cpu",),
     on_begin: Callable[[Job], None] | None = None,
-) -> Iterator[Ended]:
+) -> Generator[Ended, None, None]:
     """Do `jobs` in their order and yield each when it is over. Close the iterator to end all processes.
 
     Args:
@@ -63,8 +63,8 @@ def run_jobs(
                     on_begin(job)
                 with suppress(OSError):  # it died while it waited: told below, as of any process that is gone
                     connection.send(job)
-            for connection in wait(list(busy)):
-                assert isinstance(connection, Connection)
+            ready = wait(list(busy))
+            for connection in [one for one in busy if one in ready]:
                 worker, job = busy.pop(connection)
                 try:
                     reply = connection.recv()

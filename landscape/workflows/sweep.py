@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from landscape.config.sweep import SweepRun
 from landscape.config.training import TrainConfig
-from landscape.data import DATASETS, parse_data
+from landscape.data import parse_data
 from landscape.errors import DataError, DivergedError, LandscapeError, OptionError
 from landscape.files import write_atomically
 from landscape.training.run_folder import RunFolder
@@ -70,9 +70,8 @@ def plan_sweep(runs: Sequence[SweepRun], folder: Path) -> list[RunState]:
         try:
             config = resolve(run.config)
             data = parse_data(config.data)
-            if DATASETS[data.name].needs_folder and not (data.folder is not None and data.folder.is_dir()):
-                there = "no folder is named" if data.folder is None else f"there is no folder {data.folder}"
-                raise DataError(f"trains on {data.name}, but {there}: --set data={data.name}:FOLDER.")
+            if data.folder is not None and not data.folder.is_dir():
+                raise DataError(f"there is no folder {data.folder} with the files of {data.name}.")
             here = RunFolder(folder / run.name)
             if here.holds_run:
                 here.must_hold(config)
