@@ -141,26 +141,37 @@ def test_the_live_table_shows_runs_and_their_epochs(swept, monkeypatch):
 
 
 def test_an_interrupt_ends_all_and_the_same_command_goes_on(tmp_path):
-    epochs = 400
-    settings = {"model": "mlp:width=4,depth=2", "batch_size": 256, "epochs": epochs}
+    settings = {"model": "mlp:width=4,depth=2", "batch_size": 256, "epochs": 200}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump({"settings": settings, "grid": {"seed": [0, 1]}}))
     command = [sys.executable, "-m", "landscape_cli.main", "sweep", "s.yaml", "--out", "runs", "--jobs", "1"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    first = tmp_path / "runs" / "seed=0" / "checkpoints" / "last.pt"
+    history = tmp_path / "runs" / "seed=0" / "history.csv"
     until = time.monotonic() + 120
-    while not first.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    while not (history.exists() and len(history.read_text().splitlines()) > 5) and time.monotonic() < until:
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
     assert [row["status"] for row in rows(tmp_path / "runs").values()] == ["unfinished", "unfinished"]
-    kept = torch.load(first, weights_only=True)["description"]["epoch"]
-    assert 0 <= kept < epochs
     assert not (tmp_path / "runs" / "seed=1").exists()
+    kept = history.read_text().splitlines()[:5]
+
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert [row["status"] for row in rows(tmp_path / "runs").values()] == ["finished", "finished"]
+    # With the seconds that they took: the epochs before the interrupt were not made again.
+    assert history.read_text().splitlines()[:5] == kept
+    (tmp_path / "unbroken.yaml").write_text(yaml.safe_dump({**settings, "seed": 0}))
+    unbroken = [*command[:3], "train", "--config", "unbroken.yaml", "--out", "unbroken", "-q"]
+    assert subprocess.run(unbroken, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    one, other = (
+        torch.load(tmp_path / folder / "final.pt", weights_only=True)["state_dict"]
+        for folder in ("unbroken", "runs/seed=0")
+    )
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_a_process_that_dies_takes_its_own_run_alone(tmp_path):
