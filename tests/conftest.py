@@ -1,8 +1,9 @@
-"""A cache of its own for every test; the real files in ../shared, for tests marked `shared`."""
+"""A cache of its own for every test, Ctrl-C for the processes it starts, and the real files in ../shared for some."""
 
 from __future__ import annotations
 
 import itertools
+import signal
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,13 @@ def cache(_no_cache_of_the_user: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = _no_cache_of_the_user / str(next(_numbers))
     monkeypatch.setenv("LANDSCAPE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """A shell that runs the tests in the background ignores Ctrl-C, and every process that they start inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from landscape.curvature.last_layer import LastLayer, product, top_eigenvalue
 from landscape.errors import OptionError
+from landscape.training.samples import Split
 from landscape.workflows.sharpness_callback import last_layer_eigenvalue
 
 
@@ -55,14 +56,15 @@ def test_the_eigenvalue_is_the_largest_of_the_dense_hessian():
 
 def test_a_callback_depends_on_neither_the_rows_of_a_pass_nor_on_the_mode_of_the_network():
     model, x = network(), data()
+    samples = Split(x, torch.zeros(len(x), dtype=torch.int64))
     values = []
     for rows in (30, 7):
         model.train()
         before = {name: t.clone() for name, t in model.state_dict().items()}
-        values.append(last_layer_eigenvalue(model, x, batch=20, seed=5, rows=rows)(model))
+        values.append(last_layer_eigenvalue(model, samples, batch=20, seed=5, rows=rows)(model))
         assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert values[0] == pytest.approx(values[1], rel=1e-12)
-    assert values[0] != last_layer_eigenvalue(model, x, batch=20, seed=6, rows=30)(model)
+    assert values[0] != last_layer_eigenvalue(model, samples, batch=20, seed=6, rows=30)(model)
 
 
 def test_a_flat_loss_has_eigenvalue_zero():
