@@ -131,7 +131,8 @@ def end(code: int) -> int:
             if _run.watch is not None:  # a thread that the interpreter ends within torch aborts the process
                 _run.watch.join(_LAST_WORDS)
             leave(group)
-            return code
+            console.flush()
+            os._exit(code)  # threads of torch that outlive the group abort one process in dozens when it is torn down
         except ProcessError as error:
             code = error.exit_code
     assert group.store is not None
