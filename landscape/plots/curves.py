@@ -27,6 +27,7 @@ from landscape.plots.style import (
     inch_axes,
     power_of_ten,
     short,
+    shortened,
     style,
     superscript,
     text_width,
@@ -162,7 +163,7 @@ def _draw(figure: Figure, one: _Laid, left: float, top: float, bottom: float, la
     # An inset as wide as the tick labels usually are: titles and legends start at the panel's own edge.
     inset = NAMES if isinstance(one.panel, ShareStrips) else LEFT
     axes = inch_axes(figure, left + inset, bottom, COLUMN - inset - RIGHT, AXES)
-    title = _shorten(one.panel.title, (COLUMN - RIGHT) / _BOLD, SIZE)
+    title = shortened(one.panel.title, (COLUMN - RIGHT) / _BOLD, SIZE)
     figure.text(left / WIDTH, (top - TOP) / tall, title, size=SIZE, weight="bold", va="top")
     for entry in one.entries:
         _draw_entry(figure, entry, left, top - TOP - TITLE - ROW * (entry.row + 0.5))
@@ -204,7 +205,7 @@ def _legend(panel: CurvePanel | ShareStrips) -> list[_Entry]:
             wanted.append(_Entry(panel.cut_label, GREY, ":"))
     entries, row, left = [], 0, 0.0
     for entry in wanted:
-        text = _shorten(entry.label, COLUMN - RIGHT - SWATCH - 0.05, SMALL)
+        text = shortened(entry.label, COLUMN - RIGHT - SWATCH - 0.05, SMALL)
         width = SWATCH + 0.05 + text_width(text, SMALL)
         if left > 0 and left + width > COLUMN - RIGHT:
             row, left = row + 1, 0.0
@@ -302,7 +303,7 @@ def _strips(axes: Axes, panel: ShareStrips) -> None:
     fitting = max(2, int(AXES / 0.14))
     step = max(1, math.ceil(len(panel.names) / fitting))
     shown = range(0, len(panel.names), step)
-    axes.set_yticks([row + 0.5 for row in shown], [_shorten(panel.names[row], NAMES - 0.06, SMALL) for row in shown])
+    axes.set_yticks([row + 0.5 for row in shown], [shortened(panel.names[row], NAMES - 0.06, SMALL) for row in shown])
     axes.tick_params(axis="y", length=0, pad=2)
 
 
@@ -318,15 +319,3 @@ def _shade(share: float) -> str:
 def _shades(spans: Sequence[Span]) -> dict[str, str]:
     labels = list(dict.fromkeys(span.label for span in spans))
     return {label: SHADES[i % len(SHADES)] for i, label in enumerate(labels)}
-
-
-def _shorten(text: str, width: float, size: float) -> str:
-    """The text, its middle left out where it is longer than `width` inches."""
-    if text_width(text, size) <= width:
-        return text
-    for kept in range(len(text) - 1, 0, -1):
-        front = (kept + 1) // 2
-        candidate = text[:front] + "…" + text[len(text) - (kept - front) :]
-        if text_width(candidate, size) <= width:
-            return candidate
-    return "…"

@@ -26,6 +26,7 @@ from landscape.plots.style import (
     empty_figure,
     inch_axes,
     short,
+    shortened,
     style,
     superscript,
     text_width,
@@ -107,9 +108,9 @@ def scatter_figure(panels: Sequence[ScatterPanel], *, label: str, note: str = ""
 
 def _draw(figure: Figure, panel: ScatterPanel, left: float, top: float, label: str, marks: dict[str, str]) -> None:
     tall = figure.get_size_inches()[1]
-    title = _cut(panel.title, COLUMN / 1.14, SIZE)
+    title = shortened(panel.title, COLUMN / 1.14, SIZE)
     figure.text(left / WIDTH, (top - TOP) / tall, title, size=SIZE, weight="bold", va="top")
-    words = _cut(panel.words, COLUMN, SMALL)
+    words = shortened(panel.words, COLUMN, SMALL)
     figure.text(left / WIDTH, (top - TOP - TITLE) / tall, words, size=SMALL, va="top", color=INK)
     bottom = top - TOP - TITLE - ROW - AXES
     axes = inch_axes(figure, left + LEFT, bottom, ACROSS, UP)
@@ -136,8 +137,10 @@ def _draw(figure: Figure, panel: ScatterPanel, left: float, top: float, label: s
                 path_effects=[withStroke(linewidth=1.5, foreground="white")],
             )
     fits = text_width(panel.label, SIZE) <= COLUMN - LEFT
-    axes.set_xlabel(_cut(panel.label if fits else panel.short_label or panel.label, COLUMN - LEFT, SIZE), labelpad=1)
-    axes.set_ylabel(_cut(label, AXES, SIZE), labelpad=2)
+    axes.set_xlabel(
+        shortened(panel.label if fits else panel.short_label or panel.label, COLUMN - LEFT, SIZE), labelpad=1
+    )
+    axes.set_ylabel(shortened(label, AXES, SIZE), labelpad=2)
 
 
 def _marks(panels: Sequence[ScatterPanel], names: Sequence[str]) -> tuple[dict[str, str], bool]:
@@ -224,21 +227,9 @@ def _key_lines(names: Sequence[str]) -> list[list[tuple[float, str]]]:
     columns = max(1, min(len(entries), int(WIDTH / widest)))
     rows = math.ceil(len(entries) / columns)
     width = WIDTH / columns
-    cut = [_cut(entry, width - 0.1, SMALL) for entry in entries]
+    cut = [shortened(entry, width - 0.1, SMALL) for entry in entries]
     return [[(i // rows * width, cut[i]) for i in range(row, len(cut), rows)] for row in range(rows)]
 
 
 def _wrapped(text: str, width: float) -> list[str]:
     return [line.strip() for line in wrap_name(text, width, SMALL)]
-
-
-def _cut(text: str, width: float, size: float) -> str:
-    """The text, its middle left out where it is longer than `width` inches."""
-    if text_width(text, size) <= width:
-        return text
-    for kept in range(len(text) - 1, 0, -1):
-        front = (kept + 1) // 2
-        candidate = text[:front] + "…" + text[len(text) - (kept - front) :]
-        if text_width(candidate, size) <= width:
-            return candidate
-    return "…"

@@ -120,6 +120,18 @@ def text_width(text: str, size: float = SIZE) -> float:
     return float(width) / POINTS
 
 
+def shortened(text: str, width: float, size: float) -> str:
+    """The text, its middle left out where it is longer than `width` inches."""
+    if text_width(text, size) <= width:
+        return text
+    for kept in range(len(text) - 1, 0, -1):
+        front = (kept + 1) // 2
+        candidate = text[:front] + "…" + text[len(text) - (kept - front) :]
+        if text_width(candidate, size) <= width:
+            return candidate
+    return "…"
+
+
 def power_of_ten(value: float, position: object = None) -> str:
     """A tick label for a logarithmic axis: 10⁻³; empty between the powers. `position` is matplotlib's, unused."""
     if not value > 0:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from landscape.errors import DivergedError, NonFiniteError
+from landscape.linalg.precision import wide
 from landscape.training.batches import Batching, passes_of
 from landscape.training.decay.applying import Decay
 from landscape.training.events import OnEvent, StepDone, ignore
@@ -153,9 +154,8 @@ def evaluate(model: nn.Module, split: Samples, batch_size: int, spread: Spread =
     Cost: one forward pass, of which each process takes its share. One synchronisation with the device, at the end.
     """
     model.eval()
-    # Accelerators without float64 (MPS) sum in float32.
     device = split.labels.device
-    totals = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    totals = torch.zeros(2, dtype=wide(device), device=device)
     with torch.no_grad(), user_errors(batch_size):
         for x_NCSS, y_N in split.batches(batch_size, spread.part_of(len(split), batch_size)[1]):
             logits_NK = spread.run(model, x_NCSS)
