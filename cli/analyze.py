@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def analyze(
     context: typer.Context,
     checkpoints: options.Checkpoints,
-    measures: options.Measures = None,
+    measures: options.Measures = "default",
+    own: options.Set = None,
     split: options.Split = "train",
     samples: options.Samples = None,
     top: options.Top = 3,
@@ -63,6 +64,7 @@ def analyze(
 
     # Loaded here, as everything below: `landscape --help` must not wait for it.
     from landscape.config.analysis import AnalysisRun, AnalysisSettings
+    from landscape.config.measure_options import read_assignments
     from landscape.config.recipe import validate
 
     settings = validate(
@@ -81,6 +83,7 @@ def analyze(
             "by": by,
             "engine": engine,
             "hvp": hvp,
+            "options": read_assignments(own or []),
         },
     )
     validate(AnalysisRun, {"batch_size": batch_size, "devices": devices})

@@ -27,6 +27,7 @@ from landscape_cli.correlate import correlate
 from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
+from landscape_cli.measures import measures
 from landscape_cli.recipes import recipes
 from landscape_cli.reproduce import reproduce
 from landscape_cli.surface import surface
@@ -82,6 +83,7 @@ def _before_the_command(
 
 app.command("train")(train)
 app.command("analyze")(analyze)
+app.command("measures")(measures)
 app.command("history")(history)
 app.command("sweep")(sweep)
 app.command("compare")(compare)

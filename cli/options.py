@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from landscape.catalog import CATALOG
+from landscape.catalog import CATALOG, PRESETS
 from landscape.errors import OptionError, near
 
 WHAT = "What to measure"
@@ -30,7 +30,17 @@ Measures = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help=f"Measures, comma-separated: {', '.join(CATALOG)}. Default: all that apply.",
+        help="Measures and presets, comma-separated: quick, default, paper, all, or names; `landscape measures` lists "
+        "them.",
+        rich_help_panel=WHAT,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="MEASURE.OPTION=VALUE",
+        help="An option that one measure alone has (`landscape measures NAME` shows them); may be repeated.",
         rich_help_panel=WHAT,
         show_default=False,
     ),
@@ -213,7 +223,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no 
 
 
 def measure_names(text: str | None) -> tuple[str, ...]:
-    """The measures named in a comma-separated text, in its order and without repetition; none named is ().
+    """The measures and presets named in a comma-separated text, in its order and once each; none named is ().
 
     Raises:
         OptionError: a name is empty or unknown.
@@ -222,6 +232,7 @@ def measure_names(text: str | None) -> tuple[str, ...]:
         return ()
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
-        if name not in CATALOG:
-            raise OptionError(f"--measures: expected names of measures, got {name!r}.{near(name, CATALOG)}")
+        if name not in CATALOG and name not in PRESETS:
+            offer = near(name, [*CATALOG, *PRESETS])
+            raise OptionError(f"--measures: expected names of measures or presets, got {name!r}.{offer}")
     return names

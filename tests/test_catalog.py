@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import typst
 
-from landscape.catalog import CATALOG
+from landscape.catalog import CATALOG, PRESETS, expand
 
-NAMES = (
+NAMES = tuple(CATALOG)
+DEFAULT = (
     "hessian_trace",
     "top_eigenvalues",
     "spectral_density",
@@ -26,8 +27,18 @@ PAGES = Path(__file__).resolve().parents[1] / "docs" / "measures"
 
 
 def test_the_measures_of_an_analysis_in_order():
-    assert tuple(CATALOG) == NAMES
+    assert NAMES[: len(DEFAULT)] == DEFAULT == PRESETS["default"]
+    assert PRESETS["all"] == NAMES
+    assert set(PRESETS["quick"]) <= set(DEFAULT) <= set(PRESETS["paper"])
     assert all(name == about.name for name, about in CATALOG.items())
+    assert all(set(about.presets) <= {"quick", "default", "paper"} for about in CATALOG.values())
+
+
+def test_presets_and_names_expand_to_measures_once_each():
+    assert expand([]) == DEFAULT
+    assert expand(["margin", "quick", "margin", "unknown"]) == (
+        "margin", "fisher_rao", "connectivity", "connectivity_batch", "jacobian_norm", "unknown",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,7 +46,7 @@ def test_nothing_is_left_empty(name):
     about = CATALOG[name]
     for field in dataclasses.fields(about):
         value = getattr(about, field.name)
-        assert isinstance(value, bool) or value.strip() == value != "", field.name
+        assert isinstance(value, (bool, tuple)) or value.strip() == value != "", field.name
     for sentence in (about.reading, about.estimate, about.invariances):
         assert sentence.endswith(".")
     assert "\n" not in about.formula_text
@@ -51,18 +62,20 @@ def test_the_formula_typesets_without_a_warning(name):
     assert warnings == []
 
 
-# Which measures satisfy sum over groups = whole, which use the labels, and which are refused under batch statistics:
-# facts of the definitions in METHODS section 1.
+# Which measures satisfy sum over groups = whole, which use the labels, which are refused under batch statistics, which
+# rho leaves as they are and which differentiate twice: facts of the definitions in METHODS section 1.
 @pytest.mark.parametrize(
     ("attribute", "names"),
     [
         ("additive", {"hessian_trace", "top_eigenvalues", "connectivity", "connectivity_batch"}),
-        ("needs_labels", set(NAMES) - {"fisher_rao", "jacobian_norm"}),
+        ("needs_labels", set(DEFAULT) - {"fisher_rao", "jacobian_norm"}),
         ("per_sample", {"connectivity", "fisher_rao", "margin", "jacobian_norm"}),
+        ("rho_invariant", set(DEFAULT) - {"hessian_trace", "top_eigenvalues", "spectral_density"}),
+        ("second_derivative", {"hessian_trace", "top_eigenvalues", "spectral_density"}),
     ],
 )
 def test_properties(attribute, names):
-    assert {name for name, about in CATALOG.items() if getattr(about, attribute)} == names
+    assert {name for name in DEFAULT if getattr(CATALOG[name], attribute)} == names
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -10,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class AnalysisSettings(BaseModel):
     """What decides the values of an analysis; a change of any field may change a number.
 
-    `measures` empty means the default ones. `samples` is a count (a fixed, seeded subset), `first:N` or `all`; None
-    takes 2,048 samples, or all where the split has fewer. `by` groups parameters by `role`, `layer`, `tensor`, or
-    comma-separated name patterns.
+    `measures` are names of measures and of presets (`landscape.catalog.PRESETS`); empty means the default ones.
+    `options` are those that one measure alone has, by its name (`landscape.config.measure_options`). `samples` is a
+    count (a fixed, seeded subset), `first:N` or `all`; None takes 2,048 samples, or all where the split has fewer. `by`
+    groups parameters by `role`, `layer`, `tensor`, or comma-separated name patterns.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +32,7 @@ class AnalysisSettings(BaseModel):
     by: str = "role"
     engine: Literal["landscape", "pyhessian"] = "landscape"
     hvp: Literal["exact", "forward", "finite-difference"] = "exact"
+    options: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
 
     @field_validator("samples")
     @classmethod

@@ -50,7 +50,8 @@ class Measure:
 
     Attributes:
         function: (problem, **options) -> Record.
-        options: the settings of an analysis that it takes as keywords.
+        options: the settings of an analysis that it takes as keywords, besides those that it alone has
+            (`landscape.config.measure_options`).
         about: what is said of it.
         krylov: which steps it wants of the shared Krylov run: `eigenvalue`, until the first one is certain,
             `deflation`, a fixed number; None if it needs no Krylov run.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 import landscape
+from landscape.catalog import PRESETS, expand
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
+from landscape.config.measure_options import own_options
 from landscape.config.recipe import validate
 from landscape.distributed import ALONE, Group, parse_devices
 from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
@@ -113,7 +115,7 @@ def analyze_checkpoint(
         Interrupted: Ctrl-C; carries what was finished.
     """
     settings, run, source = settings or AnalysisSettings(), run or AnalysisRun(), source or Source()
-    _chosen(settings.measures)
+    _check_options(settings.options, _chosen(settings.measures))
     device = group.device if group.size > 1 else _one_device(run.devices)
     common: dict[str, Any] = {
         "samples": settings.samples,
@@ -151,11 +153,11 @@ def analyze(
 
     Args:
         problem: the problem; its samples, dtype and BatchNorm mode are as it was made.
-        measures: names; the default ones if empty.
+        measures: names of measures or presets (`quick`, `default`, `paper`, `all`); the default ones if empty.
         on_event: hears of the progress.
         cache: whether to take what an earlier analysis found and to keep what this one finds, in the user's cache
             folder (True) or in that folder (a path). A measure's result is kept as soon as it is there.
-        settings: `rtol`, `budget`, `top`, `connectivity_batch`, `seed`, `by`, `engine`, `hvp` of
+        settings: `rtol`, `budget`, `top`, `connectivity_batch`, `seed`, `by`, `engine`, `hvp`, `options` of
             `landscape.config.analysis.AnalysisSettings`.
 
     Returns:
@@ -190,14 +192,24 @@ def _one_device(text: str) -> str:
 
 
 def _chosen(names: Sequence[str]) -> list[str]:
-    unknown = next((name for name in names if name not in MEASURES), None)
+    unknown = next((name for name in names if name not in MEASURES and name not in PRESETS), None)
     if unknown is not None:
-        raise OptionError(f"unknown measure {unknown!r}.{near(unknown, MEASURES)}")
-    return list(dict.fromkeys(names)) or list(MEASURES)
+        raise OptionError(f"unknown measure {unknown!r}.{near(unknown, [*MEASURES, *PRESETS])}")
+    return list(expand(names))
+
+
+def _check_options(options: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> None:
+    for name, own in options.items():
+        if name not in MEASURES:
+            raise OptionError(f"options for an unknown measure {name!r}.{near(name, MEASURES)}")
+        own_options(name, own)
+        if name not in names:
+            raise OptionError(f"options for {name}, which is not measured; add it to the measures.")
 
 
 def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | None, cache: bool | Path) -> Analysis:
     names = _chosen(settings.measures)
+    _check_options(settings.options, names)
     group_parameters(problem.infos, settings.by)  # a wrong pattern is told before anything long
     start = time.perf_counter()
     records: dict[str, Record] = {}
@@ -311,8 +323,9 @@ def _computes(engine: str, name: str) -> bool:
 
 
 def _options(name: str, settings: AnalysisSettings) -> dict[str, Any]:
-    """The settings that a measure takes."""
-    return {key: getattr(settings, key) for key in MEASURES[name].options}
+    """The settings that a measure takes: those that it shares with others and its own."""
+    shared = {key: getattr(settings, key) for key in MEASURES[name].options}
+    return {**shared, **own_options(name, settings.options.get(name, {}))}
 
 
 def _describe(problem: Problem, loss: float, accuracy: float, classes: int | None) -> dict[str, Any]:

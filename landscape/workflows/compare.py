@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from landscape.catalog import PRESETS, expand
 from landscape.errors import OptionError, near
 from landscape.records import Record
 from landscape.study.difference import MARKED, combined_error, z_score
@@ -121,11 +122,13 @@ def compare(networks: Sequence[Evidence], *, measures: Sequence[str] = (), allow
         )
     known = list(dict.fromkeys(name for one in networks for name in one.analysis.measures))
     for name in measures:
-        if name not in known:
+        if name not in known and name not in PRESETS:
             raise OptionError(f"--measures: no network has {name!r}.{near(name, known)}")
+    # of a preset those that are there
+    wanted = [name for name in expand(measures) if name in known] if measures else known
     same = not {words.partition(":")[0] for words in different} & {"data", "split", "samples"}
     rows: list[Compared] = []
-    for name in measures or known:
+    for name in wanted:
         records = [one.analysis.measures.get(name) for one in networks]
         groups = dict.fromkeys(group for record in records if record is not None for group in record.groups)
         rows += [_row(name, group, records, same=same) for group in ("", *groups)]
@@ -134,7 +137,7 @@ def compare(networks: Sequence[Evidence], *, measures: Sequence[str] = (), allow
         f"{name} of {one.name} was skipped: {record.skipped}"
         for one in networks
         for name, record in one.analysis.measures.items()
-        if record.skipped is not None and name in (measures or known)
+        if record.skipped is not None and name in wanted
     ]
     metrics = [{key: one.metrics[key] for key in METRICS if key in one.metrics} for one in networks]
     by = str(networks[0].analysis.settings.get("by", "role"))

@@ -13,7 +13,7 @@ from cases import CASES, N, case
 
 import landscape
 from landscape import Analysis, Problem, Record
-from landscape.catalog import CATALOG
+from landscape.catalog import CATALOG, PRESETS
 from landscape.errors import NonFiniteError, OptionError, OutOfMemoryError
 from landscape.measures import MEASURES
 from landscape.workflows.analyze import (
@@ -36,24 +36,29 @@ def whole(problem: Problem) -> Analysis:
     return analyze(problem, budget=120, seed=4)
 
 
-def test_the_registry_names_what_the_document_promises() -> None:
-    assert list(MEASURES) == [
-        "hessian_trace",
-        "top_eigenvalues",
-        "spectral_density",
-        "fisher_rao",
-        "connectivity",
-        "connectivity_batch",
-        "margin",
-        "jacobian_norm",
-    ]
-    assert MEASURES.keys() == CATALOG.keys()
+def test_the_registry_is_the_catalog() -> None:
+    assert list(MEASURES) == list(CATALOG)
     assert all(entry.about is CATALOG[name] for name, entry in MEASURES.items())
 
 
-def test_without_names_all_are_measured(whole: Analysis) -> None:
-    assert list(whole.measures) == list(MEASURES)
+def test_without_names_the_default_ones_are_measured(whole: Analysis) -> None:
+    assert tuple(whole.measures) == PRESETS["default"] == tuple(whole.settings["measures"])
     assert all(record.skipped is None for record in whole.measures.values())
+
+
+def test_a_preset_stands_for_its_measures(problem: Problem) -> None:
+    analysis = analyze(problem, ["quick"])
+    assert tuple(analysis.measures) == PRESETS["quick"]
+
+
+def test_options_of_a_measure_are_checked(problem: Problem) -> None:
+    for options, words in (
+        ({"marginn": {}}, "unknown measure 'marginn'. Did you mean margin"),
+        ({"margin": {"layer": 1}}, "margin has no option 'layer'"),
+        ({"fisher_rao": {}}, "fisher_rao, which is not measured"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            analyze(problem, ["margin"], options=options)
 
 
 def test_names_are_measured_in_the_order_asked_and_once(problem: Problem) -> None:
@@ -133,7 +138,7 @@ def test_the_second_engine_takes_its_own_measures_and_says_which_it_cannot(probl
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a measure": ({"measures": ["margins"]}, "unknown measure 'margins'. Did you mean margin"),
-    "no measure at all": ({"measures": ["xyz"]}, "unknown measure 'xyz'. Known: connectivity,"),
+    "no measure at all": ({"measures": ["xyz"]}, "unknown measure 'xyz'. Known: all, connectivity,"),
     "a setting": ({"rtoll": 0.1}, "unknown setting 'rtoll'. Did you mean rtol"),
     "rtol 0": ({"rtol": 0}, "rtol: expected a value greater than 0, got 0"),
     "rtol 1": ({"rtol": 1}, "rtol: expected a value less than 1, got 1"),

@@ -183,6 +183,7 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         **{
             name: Quantity(name, partial(_of_record, name), measure.about.title, measures=(name,))
             for name, measure in MEASURES.items()
+            if name not in {q.name for q in _TRACKERS}  # while it trains, the training itself says more
         },
     }
 )
