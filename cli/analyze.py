@@ -90,7 +90,7 @@ def analyze(
 
     # From here on torch is loaded.
     group = processes.enter(devices)
-    from landscape.workflows.analyze import Source
+    from landscape.workflows.source import Source
 
     run = validate(AnalysisRun, {"batch_size": batch_size, "devices": group.device})
     source = Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem)

@@ -33,6 +33,7 @@ from landscape_cli.reproduce import reproduce
 from landscape_cli.surface import surface
 from landscape_cli.sweep import sweep
 from landscape_cli.train import train
+from landscape_cli.verify import verify
 
 
 @dataclass
@@ -83,6 +84,7 @@ def _before_the_command(
 
 app.command("train")(train)
 app.command("analyze")(analyze)
+app.command("verify")(verify)
 app.command("measures")(measures)
 app.command("history")(history)
 app.command("sweep")(sweep)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from landscape.config.analysis import AnalysisRun, AnalysisSettings
     from landscape.distributed import Group
     from landscape.records import Analysis
-    from landscape.workflows.analyze import Source
+    from landscape.workflows.source import Source
 
 _LOOK_EVERY = 0.1
 

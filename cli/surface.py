@@ -176,7 +176,7 @@ def surface(
         # From here on torch is loaded.
         group = processes.enter(devices)
         from landscape.config.analysis import AnalysisRun
-        from landscape.workflows.analyze import Source
+        from landscape.workflows.source import Source
         from landscape.workflows.surface import surface_checkpoint
         from landscape_cli.surface_progress import watch_points
 

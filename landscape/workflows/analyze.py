@@ -26,10 +26,10 @@ from landscape.measures import MEASURES, Spectrum, compute_spectrum, deflation_s
 from landscape.memory import watch_peak
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
-from landscape.problem.load import load, load_problem_file
 from landscape.records import Analysis, Record
 from landscape.work import Work, count_work
 from landscape.workflows.known import Known
+from landscape.workflows.source import Source
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,6 @@ class Interrupted(KeyboardInterrupt):
         self.partial = partial
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the problem comes from when the checkpoint does not say: as the options of `landscape analyze`."""
-
-    model: str | None = None
-    data: str | None = None
-    normalize: str | None = None
-    key: str | None = None
-    problem_file: Path | None = None
-
-
 def analyze_checkpoint(
     path: Path | str,
     *,
@@ -117,27 +106,17 @@ def analyze_checkpoint(
     settings, run, source = settings or AnalysisSettings(), run or AnalysisRun(), source or Source()
     _check_options(settings.options, _chosen(settings.measures))
     device = group.device if group.size > 1 else _one_device(run.devices)
-    common: dict[str, Any] = {
-        "samples": settings.samples,
-        "key": source.key,
-        "dtype": getattr(torch, settings.dtype),
-        "bn": settings.bn,
-        "batch_size": run.batch_size,
-        "seed": settings.seed,
-    }
     with memory_errors(run.batch_size):
-        if source.problem_file is not None:
-            problem = load_problem_file(source.problem_file, path, device=device, **common)
-        else:
-            problem = load(
-                path,
-                model=source.model,
-                data=source.data,
-                split=settings.split,
-                normalize=source.normalize,
-                device=device,
-                **common,
-            )
+        problem = source.problem(
+            path,
+            split=settings.split,
+            samples=settings.samples,
+            seed=settings.seed,
+            dtype=settings.dtype,
+            device=device,
+            bn=settings.bn,
+            batch_size=run.batch_size,
+        )
     return _measure(problem.across(group), settings, on_event, cache)
 
 
@@ -399,7 +378,6 @@ __all__ = [
     "MeasureProgress",
     "MeasureStarted",
     "NotKept",
-    "Source",
     "analyze",
     "analyze_checkpoint",
     "memory_errors",

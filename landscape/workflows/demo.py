@@ -14,7 +14,8 @@ from landscape.report import write_report
 from landscape.training.events import OnEvent as OnTraining
 from landscape.training.events import ignore
 from landscape.workflows.analyze import OnEvent as OnAnalysis
-from landscape.workflows.analyze import Source, analyze_checkpoint
+from landscape.workflows.analyze import analyze_checkpoint
+from landscape.workflows.source import Source
 from landscape.workflows.train import TrainResult, train
 
 NAME = "landscape-demo"

@@ -17,11 +17,11 @@ from landscape.config.surface import SurfaceSettings
 from landscape.distributed import ALONE, Group
 from landscape.errors import CheckpointError, OptionError
 from landscape.problem import Problem
-from landscape.problem.load import load, load_problem_file
 from landscape.surfaces.grid import Surface, places, read_surface
 from landscape.surfaces.plane import Slice, displacement
 from landscape.surfaces.values import Recalibration, value_at
-from landscape.workflows.analyze import Source, memory_errors
+from landscape.workflows.analyze import memory_errors
+from landscape.workflows.source import Source
 from landscape.workflows.surface_slice import OnProgress, kept_file, make_slice, trajectory_files
 
 _SAVE_SECONDS = 5.0
@@ -63,7 +63,15 @@ def surface_checkpoint(
         return known
     batch_size = run.batch_size or (known.about["batch_size"] if known is not None else None)
     with memory_errors(batch_size):
-        problem = _load(Path(path), settings, source, group.device, batch_size)
+        problem = source.problem(
+            path,
+            split=settings.split,
+            samples=settings.samples,
+            seed=settings.seed,
+            dtype=settings.dtype,
+            device=group.device,
+            batch_size=batch_size,
+        )
         slice_ = make_slice(problem, settings, source, out, known, group, on_progress)
         recalibration = Recalibration(problem) if settings.bn == "recalibrate" else None
 
@@ -214,18 +222,3 @@ def _known(out: Path | None, identity: Mapping[str, Any]) -> Surface | None:
 def _short(value: Any) -> str:
     text = str(value)
     return f"{text[:8]}..." if len(text) == 64 else text
-
-
-def _load(path: Path, settings: SurfaceSettings, source: Source, device: str, batch_size: int | None) -> Problem:
-    common: dict[str, Any] = {
-        "samples": settings.samples,
-        "key": source.key,
-        "dtype": getattr(torch, settings.dtype),
-        "bn": "eval",
-        "batch_size": batch_size,
-        "seed": settings.seed,
-        "device": device,
-    }
-    if source.problem_file is not None:
-        return load_problem_file(source.problem_file, path, **common)
-    return load(path, model=source.model, data=source.data, split=settings.split, normalize=source.normalize, **common)

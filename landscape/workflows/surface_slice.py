@@ -28,7 +28,7 @@ from landscape.surfaces.grid import Surface
 from landscape.surfaces.plane import Slice, covering, difference, inner, orthonormal, plane
 from landscape.surfaces.random_directions import random_directions
 from landscape.surfaces.trajectory import trajectory_plane
-from landscape.workflows.analyze import Source
+from landscape.workflows.source import Source
 
 Vectors = list[dict[str, Tensor]]
 OnProgress = Callable[[str, int, int], None]

@@ -11,7 +11,7 @@ from torch import nn
 from landscape.config.surface import SurfaceSettings
 from landscape.errors import CheckpointError, OptionError
 from landscape.surfaces.grid import places, read_surface
-from landscape.workflows.analyze import Source
+from landscape.workflows.source import Source
 from landscape.workflows.surface import surface_checkpoint
 
 PROBLEM = """

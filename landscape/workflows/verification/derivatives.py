@@ -1,0 +1,92 @@
+"""Checks of the loss, its gradient and its Hessian products against plain PyTorch and against differences."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from landscape.workflows.verification.finding import Figure, Finding, equal
+from landscape.workflows.verification.subject import Subject
+
+# float64: sums of N losses and of P products in another order, 1e-16 each, with a network's depth in between
+_ROUNDING = 1e-9
+_FIRST_DISPLACEMENT, _LAST_DISPLACEMENT = 1e-6, 1e-8
+_AGREEMENT = 1e-4  # of two steps, relative: what is left of the third derivative and of rounding
+_DIFFERENCE = 1e-3  # ten times that: what the agreed difference itself may be wrong by
+
+
+def loss_is_the_own_mean(subject: Subject) -> Finding:
+    """L against the loss's own value over all samples at once, by the plain network."""
+    problem, reference = subject.problem, subject.reference
+    with torch.no_grad():
+        by_batches = sum(float(reference.loss(batch)) for batch in problem.batches(0, len(problem)))
+        figures = [equal("mean loss, plain network", subject.loss, by_batches, rtol=_ROUNDING, floor=1e-12)]
+        (whole,) = problem.batches(0, len(problem), size=len(problem)) if problem.bn == "eval" else (None,)
+        if whole is not None:
+            own = problem.loss(reference.outputs(whole), whole.targets)
+            if isinstance(own, Tensor) and own.numel() == 1:
+                figures.append(
+                    equal("mean loss, as the loss means it", subject.loss, float(own), rtol=_ROUNDING, floor=1e-12)
+                )
+    return Finding.of(figures)
+
+
+def gradient_by_backward(subject: Subject) -> Finding:
+    """grad L against `.backward()` on a copy of the network."""
+    return Finding.of([_vectors("gradient", subject.gradient, subject.reference.gradient(), _ROUNDING)])
+
+
+def product_by_double_backward(subject: Subject) -> Finding:
+    """H v against the gradient of grad L . v on a copy of the network."""
+    v = subject.direction(0)
+    return Finding.of([_vectors("H v", subject.product(v), subject.reference.product(v), _ROUNDING)])
+
+
+def product_by_differences(subject: Subject) -> Finding:
+    """H v against (grad L(theta + a v) - grad L(theta - a v)) / 2a of the plain network, ||v|| = 1.
+
+    The step a starts at 1e-6 and is halved until two of them agree; where none do above 1e-8 the loss has kinks (ReLU,
+    max-pooling) too close to theta, and a difference says nothing about the second derivative.
+    """
+    v = subject.direction(0)
+    product = subject.product(v)
+    theta, reference = subject.reference.theta, subject.reference
+    rounding = 1e-13 * float(subject.reference.theta.norm())
+
+    def difference(a: float) -> Tensor:
+        return (reference.gradient(theta + a * v) - reference.gradient(theta - a * v)) / (2 * a)
+
+    a, found, apart = _FIRST_DISPLACEMENT, difference(_FIRST_DISPLACEMENT), math.inf
+    while a / 2 >= _LAST_DISPLACEMENT:
+        closer = difference(a / 2)
+        apart = min(apart, float((closer - found).norm() / closer.norm()) if float(closer.norm()) > 0 else 0.0)
+        if float((closer - found).norm()) <= _AGREEMENT * float(closer.norm()) + rounding / a:
+            allowed = _DIFFERENCE + rounding / a / max(float(closer.norm()), 1e-300)
+            figure = _vectors(f"H v, differences at a step of {a:.1e}", product, found, allowed)
+            return Finding.of([figure])
+        a, found = a / 2, closer
+    return Finding(
+        "kinks",
+        reason=f"no two differences agree above a step of {_LAST_DISPLACEMENT:g} (at best {apart:.1g} apart): the loss "
+        "has kinks there, so differences say nothing; the product stands against the double backward",
+    )
+
+
+def product_is_symmetric(subject: Subject) -> Finding:
+    """u' H v = v' H u."""
+    u, v = subject.direction(1), subject.direction(0)
+    Hv, Hu = subject.product(v), subject.product(u)
+    scale = float(Hv.norm() + Hu.norm())
+    left, right = float(u @ Hv), float(v @ Hu)
+    difference = abs(left - right) / scale if scale > 0 else 0.0
+    return Finding.of([Figure("u'Hv = v'Hu, relative to |Hu| + |Hv|", left, right, difference, _ROUNDING)])
+
+
+def _vectors(what: str, ours: Tensor, other: Tensor, rtol: float) -> Figure:
+    """Two vectors by the norm of their difference, relative to the larger norm."""
+    a, b = float(ours.norm()), float(other.norm())
+    scale = max(a, b)
+    difference = float((ours - other).norm()) / scale if scale > 0 else 0.0
+    return Figure(f"{what}: norms, and relative norm of the difference", a, b, difference, rtol)
