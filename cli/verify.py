@@ -22,6 +22,12 @@ _STYLES = {"passed": "green", "failed": "bold red", "kinks": "yellow", "skipped"
 
 def verify(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint file.", show_default=False)],
+    checks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Only these checks, comma-separated, by their names in the table.", show_default=False
+        ),
+    ] = None,
     split: options.Split = "train",
     samples: options.Samples = "64",
     bn: options.Bn = "eval",
@@ -63,6 +69,7 @@ def verify(
         console.say(str(checkpoint))
     found = verify_checkpoint(
         checkpoint,
+        checks=[name.strip() for name in checks.split(",")] if checks is not None else (),
         source=Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem),
         split=settings.split,
         samples=settings.samples or "64",

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from pyhessian import hessian as PyHessian
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.errors import NotApplicableError
 from landscape.problem import Problem
@@ -26,7 +27,7 @@ def pyhessian_trace(problem: Problem, *, max_probes: int, seed: int) -> list[flo
     Raises:
         NotApplicableError: the problem is outside of what PyHessian computes.
     """
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         # of the cycle between weights and gradients that it makes; they go with the copy
         warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
         torch.manual_seed(seed)
@@ -39,7 +40,7 @@ def pyhessian_eigenvalues(problem: Problem, *, top: int, max_products: int, seed
     Raises:
         NotApplicableError: the problem is outside of what PyHessian computes.
     """
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         # of the cycle between weights and gradients that it makes; they go with the copy
         warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
         torch.manual_seed(seed)

@@ -26,6 +26,7 @@ from landscape.parameters import ParameterInfo, describe
 from landscape.problem.batch_norm import AffineBatchNorm, Fold, NotFoldedError, Watch
 from landscape.problem.checks import agree, check_finite_outputs, check_labels, check_modules, check_weights
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
+from landscape.problem.module_traces import random_module
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
 from landscape.work import charge
@@ -338,12 +339,16 @@ class Problem:
         if not agree(outputs, again):
             raise ModelError(
                 "two evaluations of the model on the same inputs differ; a measure needs a fixed function: "
-                "turn off what is random in its forward pass."
+                f"{self._what_is_random(batch)}."
             )
         charge("forward", 2 * len(batch))
         check_labels(self.loss, self._samples.targets, outputs)
         with torch.no_grad():
             return per_sample_loss(self.loss, outputs, batch.targets), saved / len(batch)
+
+    def _what_is_random(self, batch: Batch) -> str:
+        model = copy.deepcopy(self.model).to(device=self.device, dtype=self.dtype)
+        return random_module(model, batch.inputs, bn=self.bn) or "turn off what is random in its forward pass"
 
     def _saved(self, batch: Batch) -> tuple[Any, int]:
         """The outputs once more, and the bytes that autograd saves for them; 0 where they cannot be counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from landscape.workflows.verification import OnCheck, Verification, verify
 def verify_checkpoint(
     path: Path | str,
     *,
+    checks: Sequence[str] = (),
     source: Source | None = None,
     split: str = "train",
     samples: str = "64",
@@ -30,6 +32,7 @@ def verify_checkpoint(
 
     Args:
         path: the checkpoint.
+        checks: names of `CHECKS`; all if empty.
         source: where the network and the data come from, as for `analyze_checkpoint`.
         split: of the data.
         samples: N drawn by the seed, first:N, or all.
@@ -62,4 +65,4 @@ def verify_checkpoint(
             bn=bn,
             batch_size=batch_size,
         )
-        return verify(problem, seed=seed, rtol=rtol, budget=budget, on_check=on_check)
+        return verify(problem, checks, seed=seed, rtol=rtol, budget=budget, on_check=on_check)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 
-from landscape.errors import LandscapeError, OptionError
+from landscape.errors import LandscapeError, OptionError, near
 from landscape.problem import Problem
 from landscape.workflows.verification import derivatives, sameness, spectrum, theorems
 from landscape.workflows.verification.finding import Figure, Finding, Verification
@@ -65,6 +65,7 @@ _UNTOUCHED_TITLE = "measuring changed no weight, buffer, gradient, flag or gener
 
 def verify(
     problem: Problem,
+    checks: Sequence[str] = (),
     *,
     seed: int = 0,
     rtol: float = 0.05,
@@ -77,6 +78,7 @@ def verify(
 
     Args:
         problem: the problem.
+        checks: names of `CHECKS`; all if empty.
         seed: of directions and probes.
         rtol: relative error to which the trace, the density and the largest eigenvalue are driven.
         budget: gradient-equivalents at most for each of these.
@@ -89,16 +91,20 @@ def verify(
     Cost: some 300 gradient passes over the samples; take few (64 to 256).
 
     Raises:
-        OptionError: the device has no float64.
+        OptionError: a check is unknown, or the device has no float64.
     """
     if problem.device.type == "mps":
         raise OptionError("landscape verify needs float64, which mps has not; use --device cpu.")
+    unknown = next((name for name in checks if name not in CHECKS), None)
+    if unknown is not None:
+        raise OptionError(f"unknown check {unknown!r}.{near(unknown, CHECKS)}")
     start = time.perf_counter()
     tell = on_check or (lambda name, finding: None)
     before = sameness.snapshot(problem)
     subject = Subject(problem.choose(dtype=torch.float64), seed=seed, rtol=rtol, budget=budget)
     found: dict[str, Finding] = {}
-    for name, check in CHECKS.items():
+    for name in dict.fromkeys(checks) or CHECKS:
+        check = CHECKS[name]
         tell(name, None)
         found[name] = _with_causes(_run(check, subject), subject)
         tell(name, found[name])

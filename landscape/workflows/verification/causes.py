@@ -6,16 +6,14 @@ Each finder looks at one thing and returns sentences; all run on a copy.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_leaves, tree_map
 
-from landscape.problem import Batch, Problem
-from landscape.problem.running import differentiable_kernels, evaluation_mode
+from landscape.problem import Problem
+from landscape.problem.module_traces import call, first_difference, module_trace, random_module
+from landscape.problem.running import evaluation_mode
 
 _FEW = 4
 
@@ -40,65 +38,14 @@ def _of_error(error: RuntimeError) -> str:
     return f"the network fails: {first}"
 
 
-def _traces(problem: Problem, batch: Batch, seed: int) -> dict[str, tuple[list[Tensor], list[Tensor]]]:
-    """Inputs and outputs of every module in one pass, in the order in which they end."""
-    model = copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)
-    names = {module: name for name, module in model.named_modules()}
-    seen: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-
-    def note(module: nn.Module, inputs: Any, keywords: Any, outputs: Any) -> None:
-        name = f"{names[module] or 'the model itself'} ({type(module).__name__})"
-        while name in seen:
-            name += ", again"
-        seen[name] = (_tensors((inputs, keywords)), _tensors(outputs))
-
-    for module in model.modules():
-        module.register_forward_hook(note, with_kwargs=True)
-    with (
-        torch.random.fork_rng(),
-        torch.no_grad(),
-        evaluation_mode(model, problem.bn),
-        differentiable_kernels(model),
-    ):
-        torch.manual_seed(seed)
-        inputs = batch.inputs
-        if isinstance(inputs, dict):
-            model(**inputs)
-        else:
-            model(*(inputs if isinstance(inputs, (tuple, list)) else (inputs,)))
-    return seen
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [t.detach().clone() for t in tree_leaves(tree) if isinstance(t, Tensor)]
-
-
-def _first(
-    a: dict[str, tuple[list[Tensor], list[Tensor]]],
-    b: dict[str, tuple[list[Tensor], list[Tensor]]],
-    same: Callable[[Tensor, Tensor], bool],
-) -> str | None:
-    """The first module that got the same inputs in two passes and gave other outputs."""
-    for name in a:
-        if name in b:
-            (inputs, outputs), (others, results) = a[name], b[name]
-            if all(map(same, inputs, others)) and not all(map(same, outputs, results)):
-                return name
-    return None
+def _copy(problem: Problem) -> nn.Module:
+    return copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)
 
 
 def _random_modules(problem: Problem) -> list[str]:
     batch = next(problem.batches(0, min(_FEW, len(problem))))
-    first, again, other = (_traces(problem, batch, seed) for seed in (0, 0, 1))
-    module = _first(first, other, torch.equal)
-    if module is None:
-        return []
-    if _first(first, again, torch.equal) is None:
-        return [
-            f"{module} draws random numbers in evaluation mode: dropout that stays active (F.dropout without "
-            "training=self.training), or augmentation inside the model"
-        ]
-    return [f"{module} gives other bits for the same inputs: a non-deterministic kernel"]
+    found = random_module(_copy(problem), batch.inputs, bn=problem.bn)
+    return [found] if found else []
 
 
 def _dependent_samples(problem: Problem) -> list[str]:
@@ -115,7 +62,8 @@ def _dependent_samples(problem: Problem) -> list[str]:
             return True
         return torch.allclose(a[:1].double(), b.double(), rtol=1e-4, atol=1e-6)
 
-    module = _first(_traces(problem, together, 0), _traces(problem, alone, 0), same)
+    model = _copy(problem)
+    module = first_difference(module_trace(model, together.inputs), module_trace(model, alone.inputs), same)
     if module is None:
         return []
     return [
@@ -125,14 +73,11 @@ def _dependent_samples(problem: Problem) -> list[str]:
 
 
 def _moving_buffers(problem: Problem) -> list[str]:
-    model = copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)
+    model = _copy(problem)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     batch = next(problem.batches(0, min(_FEW, len(problem))))
     with torch.random.fork_rng(), torch.no_grad(), evaluation_mode(model):
-        inputs = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, batch.inputs)
-        model(**inputs) if isinstance(inputs, dict) else model(
-            *(inputs if isinstance(inputs, (tuple, list)) else (inputs,))
-        )
+        call(model, batch.inputs)
     moved = [name for name, buffer in model.named_buffers() if not torch.equal(before[name], buffer)]
     return [f"the forward pass changes the buffer {name} in evaluation mode" for name in moved[:2]]
 

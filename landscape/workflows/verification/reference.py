@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.problem import Batch, Problem
+from landscape.problem.module_traces import call
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 
 
@@ -47,11 +48,8 @@ class Reference:
         with torch.no_grad():
             for name, buffer in self.model.named_buffers():  # with bn="train" a pass moves them
                 buffer.copy_(self._buffers[name])
-        inputs = batch.inputs
         with self._as_measured():
-            if isinstance(inputs, dict):
-                return self.model(**inputs)
-            return self.model(*inputs) if isinstance(inputs, (tuple, list)) else self.model(inputs)
+            return call(self.model, batch.inputs)
 
     def loss(self, batch: Batch) -> Tensor:
         """The batch's share of L."""
