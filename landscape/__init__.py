@@ -20,6 +20,7 @@ _EXPORTS = {
     "Analysis": "landscape.records",
     "LandscapeError": "landscape.errors",
     "Problem": "landscape.problem",
+    "Reading": "landscape.problem",
     "Record": "landscape.records",
     "Tracker": "landscape.workflows.tracking",
     "analyze": "landscape.workflows.analyze",
@@ -40,6 +41,7 @@ __all__ = [
     "Analysis",
     "LandscapeError",
     "Problem",
+    "Reading",
     "Record",
     "Tracker",
     "__version__",
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
         spectral_density,
         top_eigenvalues,
     )
-    from landscape.problem import Problem
+    from landscape.problem import Problem, Reading
     from landscape.problem.load import load
     from landscape.records import Analysis, Record
     from landscape.report import write_report
