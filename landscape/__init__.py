@@ -31,6 +31,7 @@ _EXPORTS = {
     "hessian_trace": "landscape.measures",
     "jacobian_norm": "landscape.measures",
     "load": "landscape.problem.load",
+    "load_tensors": "landscape.weight_loading",
     "margin": "landscape.measures",
     "spectral_density": "landscape.measures",
     "top_eigenvalues": "landscape.measures",
@@ -53,6 +54,7 @@ __all__ = [
     "hessian_trace",
     "jacobian_norm",
     "load",
+    "load_tensors",
     "margin",
     "spectral_density",
     "top_eigenvalues",
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from landscape.problem.load import load
     from landscape.records import Analysis, Record
     from landscape.report import write_report
+    from landscape.weight_loading import load_tensors
     from landscape.workflows.analyze import analyze, analyze_checkpoint
     from landscape.workflows.tracking import Tracker
 
