@@ -14,7 +14,6 @@ from pathlib import Path
 
 from landscape.errors import CheckpointError
 
-CONFIG = "config.json"
 INDEX = ".index.json"
 _NAMES = ("model.safetensors", "pytorch_model.bin")
 _SUFFIXES = {".pt", ".pth", ".th", ".ckpt", ".safetensors", ".bin"}
