@@ -33,6 +33,7 @@ _EXPORTS = {
     "load": "landscape.problem.load",
     "load_tensors": "landscape.weight_loading",
     "margin": "landscape.measures",
+    "network": "landscape.problem.network",
     "spectral_density": "landscape.measures",
     "top_eigenvalues": "landscape.measures",
     "write_report": "landscape.report",
@@ -56,6 +57,7 @@ __all__ = [
     "load",
     "load_tensors",
     "margin",
+    "network",
     "spectral_density",
     "top_eigenvalues",
     "write_report",
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     )
     from landscape.problem import Problem, Reading
     from landscape.problem.load import load
+    from landscape.problem.network import network
     from landscape.records import Analysis, Record
     from landscape.report import write_report
     from landscape.weight_loading import load_tensors

@@ -12,26 +12,21 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import ModelError, near
-from landscape.models.source import ModelSource, Request, call_builder
+from landscape.models.source import ModelSource, Request, call_builder, check_options
+
+_WEIGHTS = ("model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
 
 def _build(
     package: ModuleType, request: Request, classes: int | None, channels: int | None, size: int | None
 ) -> nn.Module:
     settings = _settings(package, request.name)
-    options: dict[str, Any] = {
-        **({"num_classes": classes} if classes else {}),
-        **({"in_chans": channels} if channels else {}),
-        **request.options,
-    }
-    for key, known in (("num_classes", classes), ("in_chans", channels)):
-        if known is not None and options[key] != known:
-            raise ModelError(f"timm:{request.name} has {key}={options[key]}, but the data has {known}.")
+    data = {"num_classes": classes, "in_chans": channels}
+    check_options(f"timm:{request.name}", request.options, _WEIGHTS, data)
+    options: dict[str, Any] = {key: known for key, known in data.items() if known is not None} | dict(request.options)
     if request.size is not None and settings is not None and settings.fixed_input_size:
         options.setdefault("img_size", request.size)
-    return call_builder(
-        f"timm:{request.name}", package.create_model, model_name=request.name, pretrained=False, **options
-    )
+    return call_builder(f"timm:{request.name}", package.create_model, request.name, pretrained=False, **options)
 
 
 def _side(package: ModuleType, request: Request, size: int) -> int:

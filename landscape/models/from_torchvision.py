@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import ModelError, near
-from landscape.models.source import ModelSource, Request, call_builder
+from landscape.models.source import ModelSource, Request, call_builder, check_options
 
 HEADS = ("googlenet", "inception_v3")  # with auxiliary outputs; they ask loudly how their weights are to be drawn
 
@@ -27,14 +27,13 @@ def _build(
         raise ModelError(
             f"torchvision:{name} takes images of 3 channels, the data has {channels}; timm's networks take any."
         )
+    check_options(f"torchvision:{name}", request.options, ("name", "weights"), {"num_classes": classes})
     options: dict[str, Any] = {**({"num_classes": classes} if classes else {}), **request.options}
-    if options.get("num_classes", classes) != classes and classes is not None:
-        raise ModelError(f"torchvision:{name} has num_classes={options['num_classes']}, but the data has {classes}.")
     if name in HEADS:
         options.setdefault("init_weights", True)
     if request.size is not None and name.startswith("vit_"):
         options.setdefault("image_size", request.size)
-    return call_builder(f"torchvision:{name}", models.get_model, name=name, weights=None, **options)
+    return call_builder(f"torchvision:{name}", models.get_model, name, weights=None, **options)
 
 
 def _side(package: ModuleType, request: Request, size: int) -> int:

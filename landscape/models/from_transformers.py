@@ -160,10 +160,10 @@ def _class(package: ModuleType, name: str, config: Any) -> Any:
             "factory of yours."
         )
     try:
-        kind = getattr(package, architectures[0], None)
+        kind, networks = getattr(package, architectures[0], None), package.PreTrainedModel
     except Exception as error:  # transformers loads a class when it is asked for
         raise ModelError(SOURCE.broken(error)) from error
-    if not (isinstance(kind, type) and issubclass(kind, package.PreTrainedModel)):
+    if not (isinstance(kind, type) and issubclass(kind, networks)):
         raise ModelError(
             f"hf:{name}: transformers has no network {architectures[0]!r}; code that comes with a network is not run: "
             "build it in a factory of yours."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -81,19 +81,35 @@ class ModelSource:
         )
 
 
-def call_builder(name: str, build: Callable[..., Any], **options: Any) -> nn.Module:
-    """Call a package's own builder.
+def call_builder(network: str, build: Callable[..., Any], /, *arguments: Any, **options: Any) -> nn.Module:
+    """Call a package's own builder for what errors call `network`.
 
     Raises:
         ModelError: it refuses the options, or gives no network.
     """
     try:
-        model = build(**options)
+        model = build(*arguments, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, KeyError) as error:
-        raise ModelError(f"{name} cannot be built so: {first_line(error)}.") from error
+        raise ModelError(f"{network} cannot be built so: {first_line(error)}.") from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"{name}: expected a torch.nn.Module, got a {type(model).__name__}.")
+        raise ModelError(f"{network}: expected a torch.nn.Module, got a {type(model).__name__}.")
     return model
+
+
+def check_options(
+    network: str, options: Mapping[str, Literal], weights: Iterable[str], data: Mapping[str, Any]
+) -> None:
+    """Refuse options that would fetch weights, and those that contradict the data (what is None is open).
+
+    Raises:
+        ModelError: there is one.
+    """
+    for key in weights:
+        if key in options:
+            raise ModelError(f"{network} has no option {key!r} here: the weights come from the checkpoint.")
+    for key, known in data.items():
+        if known is not None and options.get(key, known) != known:
+            raise ModelError(f"{network} has {key}={options[key]}, but the data has {known}.")
 
 
 def first_line(error: Exception) -> str:

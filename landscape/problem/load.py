@@ -32,14 +32,13 @@ from landscape.models import (
     MODELS,
     SOURCES,
     ModelSpec,
-    build_model,
     image_side,
     image_statistics,
     own_configuration,
     parse_model,
-    renamed,
 )
 from landscape.problem.losses import LossLike
+from landscape.problem.network import network
 from landscape.problem.problem import Problem
 from landscape.problem.reading import Reading
 
@@ -109,17 +108,17 @@ def load(
         pair = prepare(images.chosen(indices), normalization, size=size, dtype=dtype or torch.float32)
         about |= {"data": spec.name, "split": split, "normalization": str(normalization)}
         about |= {"subset": str(samples or len(indices)), "subset_seed": seed, "published_md5": images.verified}
-        built = _build(
-            model_spec, model, classes=len(images.classes), channels=images.channels, size=size or images.size
-        )
+        known_of_data = {"classes": len(images.classes), "channels": images.channels, "size": size or images.size}
         population: int | None = total
     else:
         pair, indices, population = data, None, None
         about |= {"data": "given in Python", "split": "given"}
-        recorded = {key: int(known[key]) for key in ("classes", "channels", "size") if key in known}
-        built = _build(model_spec, model, **recorded)
-    tensors = checkpoint.tensors if model_spec is None else renamed(model_spec, built, checkpoint.tensors)
-    load_tensors(built, tensors, path)
+        known_of_data = {key: int(known[key]) for key in ("classes", "channels", "size") if key in known}
+    if isinstance(model, nn.Module):
+        built = model
+        load_tensors(built, checkpoint.tensors, path)
+    else:
+        built = network(str(model_spec), checkpoint.tensors, source=path, **known_of_data)
     # buffers may be infinite (attention masks); `Problem` looks at those that may not
     check_finite({name: p.detach() for name, p in built.named_parameters()}, path)
     problem = Problem(
@@ -246,13 +245,6 @@ def _sized(spec: ModelSpec | None, images: ImageSet | PictureSet) -> tuple[Image
     if isinstance(images, PictureSet):
         return replace(images, size=side), None
     return images, side if side != images.size else None
-
-
-def _build(spec: ModelSpec | None, model: str | nn.Module, **data: int) -> nn.Module:
-    if spec is not None:
-        return build_model(spec, **data)
-    assert isinstance(model, nn.Module)
-    return model
 
 
 def _sets() -> str:
