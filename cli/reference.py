@@ -31,6 +31,7 @@ EXIT_CODES = {
     Exit.BAD_INPUT: "a wrong option, file, network or data set, or a measure asked for by name that does not apply: "
     "one or two lines on standard error say what was expected, what came and what to do",
     Exit.DIVERGED: "training left the finite numbers",
+    Exit.NOT_VERIFIED: "landscape verify: a number that is checked is wrong",
     Exit.INTERNAL: "a defect of landscape; `LANDSCAPE_DEBUG=1` or `landscape --debug` shows where",
     Exit.PROCESS_DIED: "with several processes: one of them died, or they lost each other",
     Exit.INTERRUPTED: "interrupted by Ctrl-C; what was finished is kept",

@@ -20,6 +20,7 @@ _EXPORTS = {
     "Analysis": "landscape.records",
     "LandscapeError": "landscape.errors",
     "Problem": "landscape.problem",
+    "Reading": "landscape.problem",
     "Record": "landscape.records",
     "Tracker": "landscape.workflows.tracking",
     "analyze": "landscape.workflows.analyze",
@@ -30,7 +31,9 @@ _EXPORTS = {
     "hessian_trace": "landscape.measures",
     "jacobian_norm": "landscape.measures",
     "load": "landscape.problem.load",
+    "load_tensors": "landscape.weight_loading",
     "margin": "landscape.measures",
+    "network": "landscape.problem.network",
     "spectral_density": "landscape.measures",
     "top_eigenvalues": "landscape.measures",
     "write_report": "landscape.report",
@@ -40,6 +43,7 @@ __all__ = [
     "Analysis",
     "LandscapeError",
     "Problem",
+    "Reading",
     "Record",
     "Tracker",
     "__version__",
@@ -51,7 +55,9 @@ __all__ = [
     "hessian_trace",
     "jacobian_norm",
     "load",
+    "load_tensors",
     "margin",
+    "network",
     "spectral_density",
     "top_eigenvalues",
     "write_report",
@@ -69,10 +75,12 @@ if TYPE_CHECKING:
         spectral_density,
         top_eigenvalues,
     )
-    from landscape.problem import Problem
+    from landscape.problem import Problem, Reading
     from landscape.problem.load import load
+    from landscape.problem.network import network
     from landscape.records import Analysis, Record
     from landscape.report import write_report
+    from landscape.weight_loading import load_tensors
     from landscape.workflows.analyze import analyze, analyze_checkpoint
     from landscape.workflows.tracking import Tracker
 

@@ -28,10 +28,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from landscape.checkpoint_folder import is_sharded, joint_digest, weight_files
 from landscape.errors import CheckpointError, near
 from landscape.files import write_atomically
-from landscape.state_dict import check_dense, check_finite, find_state_dict, load_tensors, strip_prefixes
-from landscape.unpickling import PLAIN_GLOBALS, PickleScan, scan
+from landscape.state_dict import check_dense, check_finite, few, find_state_dict, strip_prefixes
+from landscape.unpickling import PLAIN_GLOBALS, Inert, PickleScan, scan
+from landscape.weight_loading import load_tensors
 
 __all__ = [
     "FORMAT",
@@ -52,8 +54,8 @@ class Checkpoint:
     """What a checkpoint file holds.
 
     Attributes:
-        path: where it was read.
-        sha256: of the file's bytes, in hexadecimal.
+        path: where it was read, a file or a folder.
+        sha256: of the file's bytes, in hexadecimal; of several files, see `checkpoint_folder.joint_digest`.
         tensors: parameters and buffers by name, wrapper prefixes removed, on the CPU, detached.
         description: our own self-description (model, data, normalisation, config, epoch, metrics), else None.
     """
@@ -65,17 +67,22 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str, key: str | None = None) -> Checkpoint:
-    """Read the named tensors of a checkpoint: .pt, .pth, .th, .ckpt (torch, both formats) or .safetensors.
+    """Read the named tensors of a checkpoint: .pt, .pth, .th, .ckpt, .bin (torch, both formats), .safetensors, or a
+    folder of transformers' layout with its shards.
 
     Without `key` the state dict is the whole file if that maps names to tensors, else the one nested under
-    `state_dict`, `model_state_dict`, `model` or `module` (also one in another). `key` is a dotted path to it.
-    The prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) go where all names carry them.
+    `state_dict`, `model_state_dict`, `model` or `module` (also one in another). `key` is a dotted path to it, or the
+    beginning that the names of one of several networks share (`model`, `ema_model`).
+    The prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) go where all names carry them; others, such
+    as Lightning's `model.`, where `load_tensors` finds that the network's names fit without.
 
     Raises:
         CheckpointError: the file is missing, empty, truncated, no checkpoint, unsafe, or holds no state dict or
             several; nothing in it was executed.
     """
     path = Path(path)
+    if is_sharded(path):
+        return _read_folder(path, key)
     payload = _read_payload(path)
     _check_format(payload, path)
     is_ours = _is_ours(payload)
@@ -83,6 +90,23 @@ def read_checkpoint(path: Path | str, key: str | None = None) -> Checkpoint:
     check_dense(found, path)
     tensors = {name: tensor.detach() for name, tensor in strip_prefixes(found).items()}
     return Checkpoint(path, _sha256(path), tensors, payload["description"] if is_ours else None)
+
+
+def _read_folder(path: Path, key: str | None) -> Checkpoint:
+    files, places = weight_files(path)
+    parts = {file: read_checkpoint(file) for file in files}
+    tensors: dict[str, Tensor] = {}
+    for file, part in parts.items():
+        wrong = [name for name in part.tensors if places is not None and places.get(name) != file.name]
+        if wrong:
+            raise CheckpointError(f"{path}: {file.name} holds {few(wrong)}, which its index does not place there.")
+        tensors |= part.tensors
+    lost = [name for name in places or () if name not in tensors]
+    if lost:
+        raise CheckpointError(f"{path}: its index names tensors that are in no file: {few(lost)}; download it again.")
+    if key is not None:
+        tensors = dict(find_state_dict(tensors, key, path))
+    return Checkpoint(path, joint_digest({file.name: part.sha256 for file, part in parts.items()}), tensors, None)
 
 
 def read_training_state(path: Path | str) -> dict[str, Any]:
@@ -122,6 +146,7 @@ def write_checkpoint(path: Path | str, payload: Mapping[str, Any]) -> None:
 def _read_payload(path: Path) -> Mapping[Any, Any]:
     try:
         if path.is_dir():
+            weight_files(path)  # says what is there if it is no checkpoint
             raise CheckpointError(f"expected a checkpoint file, got the folder {path}; name a file in it.")
         if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty; copy or download it again.")
@@ -133,14 +158,17 @@ def _read_payload(path: Path) -> Mapping[Any, Any]:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    allowed: list[Any] = [(stand_in, name) for name, stand_in in PLAIN_GLOBALS.items()]
-    present = torch.serialization.get_safe_globals()
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([a for a in allowed if a not in present]):
-            warnings.simplefilter("ignore")
-            payload = torch.load(path, map_location="cpu", weights_only=True)
+        payload = _load(path)
     except Exception as error:  # a damaged file can fail anywhere in the reader
-        raise CheckpointError(_why(path, head, error)) from error
+        with path.open("rb") as file:
+            contents = scan(file)
+        if not contents.is_lightning or not _ignorable(contents):
+            raise CheckpointError(_why(path, head, error, contents)) from error
+        try:
+            payload = _load(path, inert=contents.refused)
+        except Exception as again:
+            raise CheckpointError(_why(path, head, again, contents)) from again
     if isinstance(payload, Tensor):
         raise CheckpointError(f"{path}: expected named tensors, got one tensor; save the network's state_dict().")
     if not isinstance(payload, Mapping):
@@ -149,6 +177,21 @@ def _read_payload(path: Path) -> Mapping[Any, Any]:
             "save the network's state_dict()."
         )
     return payload
+
+
+def _load(path: Path, inert: tuple[str, ...] = ()) -> Any:
+    """What torch's safe reader makes of the file; of what `inert` names it makes objects that do nothing."""
+    allowed: list[Any] = [(stand_in, name) for name, stand_in in PLAIN_GLOBALS.items()]
+    allowed += [(Inert, name) for name in inert]
+    present = torch.serialization.get_safe_globals()
+    with warnings.catch_warnings(), torch.serialization.safe_globals([a for a in allowed if a not in present]):
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _ignorable(contents: PickleScan) -> bool:
+    """Whether what a Lightning checkpoint names beside its tensors may be passed over: hyper-parameters, callbacks."""
+    return bool(contents.refused) and not any(g.partition(".")[0] in _NEVER_A_NETWORK for g in contents.refused)
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
@@ -164,16 +207,14 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 def _siblings(path: Path) -> str:
     if not path.parent.is_dir():
         return f": the folder {path.parent} does not exist."
-    suffixes = {".pt", ".pth", ".th", ".ckpt", ".safetensors"}
+    suffixes = {".pt", ".pth", ".th", ".ckpt", ".bin", ".safetensors"}
     names = sorted(p.name for p in path.parent.iterdir() if p.suffix in suffixes)[:_SIBLINGS]
     return f".{near(path.name, names)}" if names else f"; {path.parent} holds no checkpoint."
 
 
-def _why(path: Path, head: bytes, error: Exception) -> str:
+def _why(path: Path, head: bytes, error: Exception, contents: PickleScan) -> str:
     """Why torch could not read the file, from the file itself where it says more than the error."""
     is_zip, is_old = head.startswith(b"PK\x03\x04"), head.startswith(_OLD_MAGIC)
-    with path.open("rb") as file:
-        contents = scan(file)
     if contents.refused:
         return _refusal(path, contents)
     named = re.search(r"GLOBAL (\S+)", str(error))

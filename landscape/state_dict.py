@@ -1,4 +1,4 @@
-"""Named tensors: where they are in what a file held, under which names, and how they get into a network."""
+"""Named tensors: where they are in what a file held, and under which names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape.errors import CheckpointError, NonFiniteError, near
 
@@ -21,8 +21,9 @@ _DEPTH = 4
 def find_state_dict(payload: Mapping[Any, Any], key: str | None, path: Path) -> Mapping[str, Tensor]:
     """Find the named tensors in what the file `path` held.
 
-    With `key`, a dotted path, they are there. Without it they are `payload` itself if that maps names to tensors
-    only, else the one dict of tensors that is nested under `STATE_DICT_KEYS` alone (also one in another).
+    With `key`, a dotted path, they are there, or they are those whose names begin with it, shortened by it. Without it
+    they are `payload` itself if that maps names to tensors only, else the one dict of tensors that is nested under
+    `STATE_DICT_KEYS` alone (also one in another).
 
     Raises:
         CheckpointError: there are none, several, or none under `key`; the candidates are listed.
@@ -30,7 +31,9 @@ def find_state_dict(payload: Mapping[Any, Any], key: str | None, path: Path) -> 
     places = {way: found for way, found in _mappings(payload) if _is_state_dict(found)}
     listed = [".".join(way) for way in places if way]
     if key is not None:
-        return _at_key(payload, key, path, listed)
+        way = (key,) if key in payload else tuple(key.split("."))
+        begun = None if way in places else _begun_by(places, key)
+        return begun or _at_key(payload, key, path, listed)
     if () in places:
         return places[()]
     usual = [way for way in places if all(name in STATE_DICT_KEYS for name in way)]
@@ -94,32 +97,9 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path | str = "the checkp
         )
 
 
-def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: Path | str = "the checkpoint") -> None:
-    """Copy `tensors` into the parameters and buffers of `model`, every name and shape as it must be.
-
-    Only `num_batches_tracked` (a count of training steps; checkpoints older than torch 0.4.1 have none) may be
-    missing. On a mismatch the model is left as it was.
-
-    Raises:
-        CheckpointError: names are missing or unexpected, or shapes or kinds of number differ; lists them.
-    """
-    own = model.state_dict()
-    missing = [n for n in own if n not in tensors and n.rpartition(".")[2] != "num_batches_tracked"]
-    unexpected = [n for n in tensors if n not in own]
-    common = [n for n in own if n in tensors]
-    misshapen = [n for n in common if own[n].shape != tensors[n].shape]
-    unlike = [n for n in common if n not in misshapen and _kind(own[n]) != _kind(tensors[n])]
-    if not (missing or unexpected or misshapen or unlike):
-        model.load_state_dict({n: tensors[n] for n in common}, strict=False)
-        return
-    shapes = [f"{n} (expected {_shape(own[n])}, got {_shape(tensors[n])})" for n in misshapen]
-    kinds = [f"{n} (expected {_kind(own[n])} numbers, got {_kind(tensors[n])})" for n in unlike]
-    lists = {"missing": missing, "unexpected": unexpected, "wrongly shaped": shapes, "of another kind": kinds}
-    remedy = "Choose the network, its width and its options (--model NAME:key=value) as they were in training."
-    if not (missing or unexpected or unlike):
-        remedy = _class_count_hint(model, tensors, misshapen) or remedy
-    found = "; ".join(f"{what}: {few(names)}" for what, names in lists.items() if names)
-    raise CheckpointError(f"{source} does not fit the network; {found}.\n{remedy}")
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def few(names: Iterable[str]) -> str:
@@ -147,6 +127,17 @@ def _mappings(value: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
             yield from _mappings(inner, (*way, name))
 
 
+def _begun_by(places: Mapping[tuple[str, ...], Mapping[str, Tensor]], key: str) -> Mapping[str, Tensor] | None:
+    """The tensors whose names begin with `key`: in the usual place, or in the place that `key` itself begins with."""
+    found = []
+    for way, tensors in places.items():
+        start = "".join(f"{name}." for name in way)
+        usual = key if all(name in STATE_DICT_KEYS for name in way) else None
+        beginnings = {usual, key.removeprefix(start) if start and key.startswith(start) else None} - {None}
+        found += [part for beginning in beginnings if (part := under(tensors, f"{beginning}."))]
+    return found[0] if len(found) == 1 else None
+
+
 def _at_key(payload: Mapping[Any, Any], key: str, path: Path, listed: list[str]) -> Mapping[str, Tensor]:
     found: Any = payload
     for name in (key,) if key in payload else key.split("."):
@@ -170,21 +161,3 @@ def _non_finite(tensor: Tensor) -> int:
     # isfinite is not defined for the eight-bit floats.
     values = tensor.float() if tensor.element_size() == 1 else tensor
     return values.numel() - int(torch.isfinite(values).sum())
-
-
-def _kind(tensor: Tensor) -> str:
-    return "complex" if tensor.is_complex() else "real" if tensor.is_floating_point() else "whole"
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))
-
-
-def _class_count_hint(model: nn.Module, tensors: Mapping[str, Tensor], misshapen: list[str]) -> str | None:
-    """What to do where only the last layer's first dimension differs, that is, the number of classes."""
-    own = model.state_dict()
-    last = [name for name, _ in model.named_parameters()][-2:]
-    if not set(misshapen) <= set(last) or any(own[n].shape[1:] != tensors[n].shape[1:] for n in misshapen):
-        return None
-    got, expected = tensors[misshapen[0]].shape[0], own[misshapen[0]].shape[0]
-    return f"The checkpoint has {got} classes, the network {expected}: name the data that it was trained on."

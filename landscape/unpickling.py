@@ -138,6 +138,20 @@ PLAIN_GLOBALS: Mapping[str, Callable[..., Any]] = types.MappingProxyType(
 """What a checkpoint may name beside tensors: plain data that the common training scripts save."""
 
 
+class Inert:
+    """Stands for anything in a Lightning checkpoint that is no tensor and no plain data: it does and keeps nothing.
+
+    Lightning stores a run's hyper-parameters and callbacks beside the weights: configurations, losses, partial
+    functions, whole networks, of classes that need not be installed here.
+    """
+
+    def __init__(self, *_arguments: object, **_keywords: object) -> None:
+        pass
+
+    def __setstate__(self, _state: object) -> None:
+        pass
+
+
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         known = NUMPY_GLOBALS.get(f"{module}.{name}")
@@ -167,6 +181,7 @@ class PickleScan:
         keys: for each global, the text that stood last before it: in a dict, the key under which it is stored.
         is_mapping: whether the outermost value is a plain dict.
         holds_module: whether it carries the fields of a `torch.nn.Module`'s state.
+        is_lightning: whether it says that Lightning wrote it.
         is_whole: whether the pickle of the value could be read to its end.
     """
 
@@ -174,6 +189,7 @@ class PickleScan:
     keys: Mapping[str, str | None]
     is_mapping: bool
     holds_module: bool
+    is_lightning: bool
     is_whole: bool
 
     @property
@@ -190,6 +206,7 @@ _PARTS_OF_A_TENSOR = re.compile(
     r"|collections\.Counter|builtins\.(?:bytearray|set|complex)"
 )
 
+_LIGHTNING = "pytorch-lightning_version"
 _MODULE_FIELDS = {"_parameters", "_buffers", "_modules"}
 _TEXT_OPCODES = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 
@@ -217,7 +234,9 @@ def scan(file: BinaryIO) -> PickleScan:
         # There, the class of a module stands in a tuple of its own, after the text "module".
         usable = last[:-1] if is_old and last[-1:] == ("module",) else last
         keys[name] = usable[-1] if usable else None
-    return PickleScan(tuple(before), keys, value == "EMPTY_DICT", texts >= _MODULE_FIELDS, value is not None)
+    return PickleScan(
+        tuple(before), keys, value == "EMPTY_DICT", texts >= _MODULE_FIELDS, _LIGHTNING in texts, value is not None
+    )
 
 
 def _modern_name(module: str, name: str) -> str:

@@ -279,4 +279,99 @@ def conv1d() -> Case:
     return Case("conv1d", model, nn.CrossEntropyLoss(), normal(N, 2, 5), labels(2))
 
 
+class LanguageModel(nn.Module):
+    """Causal fused attention before a head that is tied to the embedding; an integer buffer numbers the places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(4, 4), nn.Embedding(3, 4)
+        self.norm, self.mix, self.out = nn.LayerNorm(4), nn.Linear(4, 12, bias=False), nn.Linear(4, 4)
+        self.head = nn.Linear(4, 4, bias=False)
+        self.head.weight = self.words.weight
+        self.register_buffer("numbers", torch.arange(3))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.words(tokens) + self.places(self.numbers)
+        parts = self.mix(self.norm(x)).view(len(x), 3, 3, 2, 2).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=True)
+        return self.head(x + self.out(seen.transpose(1, 2).reshape(len(x), 3, 4))).mT
+
+
+@row
+def language_model() -> Case:
+    """The next token is the label; the last place has none, and short samples are padded."""
+    tokens = labels(4, N, 3)
+    targets = torch.cat([tokens[:, 1:], torch.full((N, 1), -100)], 1)
+    targets[::5, 1] = -100
+    return Case(
+        "language_model", LanguageModel(), nn.CrossEntropyLoss(), tokens, targets,
+        label_weights=(targets != -100).double().numpy(), skipped=NO_SLOPE_IN_X,
+    )  # fmt: skip
+
+
+class VisionTransformer(nn.Module):
+    """Patches by a strided convolution, parameters outside of any layer, attention by torch's own module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 4, 2, stride=2)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 4)), nn.Parameter(torch.randn(1, 5, 4))
+        self.norm, self.attention = nn.LayerNorm(4), nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Sequential(nn.LayerNorm(4), nn.GELU(), nn.Linear(4, 2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patches(images).flatten(2).mT
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.places
+        h = self.norm(x)
+        return self.head((x + self.attention(h, h, h, need_weights=False)[0])[:, 0])
+
+
+@row
+def vision_transformer() -> Case:
+    return Case("vision_transformer", VisionTransformer(), nn.CrossEntropyLoss(), normal(N, 1, 4, 4), labels(2))
+
+
+class Tagger(nn.Module):
+    """An LSTM that gives every place a tag; its embedding is frozen and has a padding row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(5, 2, padding_idx=0).requires_grad_(False)
+        self.recurrent, self.head = nn.LSTM(2, 2, batch_first=True, bidirectional=True), nn.Linear(4, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.recurrent(self.words(tokens))[0]).mT
+
+
+@row
+def lstm() -> Case:
+    tokens, targets = labels(5, N, 3), labels(3, N, 3)
+    targets[tokens == 0] = -100
+    return Case(
+        "lstm", Tagger(), nn.CrossEntropyLoss(), tokens, targets,
+        label_weights=(targets != -100).double().numpy(), skipped=NO_SLOPE_IN_X,
+    )  # fmt: skip
+
+
+class Regressor(nn.Module):
+    """Writes into its own input, has dropout, and a layer that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.SiLU(inplace=True), nn.Linear(3, 4), nn.Dropout(0.5), nn.SiLU(inplace=True), nn.Linear(4, 2)
+        )
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).mul_(2)
+
+
+@row
+def mlp_regressor() -> Case:
+    return Case(
+        "mlp_regressor", Regressor(), nn.MSELoss(), normal(N, 3), normal(N, 2), fisher="gaussian", skipped=NOT_CLASSES
+    )
+
+
 CASES = tuple(BUILDERS)

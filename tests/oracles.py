@@ -55,7 +55,7 @@ class Function:
         self.model.eval()
         try:
             with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
-                result: Tensor = functional_call(self.model, named, (inputs,))
+                result: Tensor = functional_call(self.model, named, (inputs.clone(),))  # some write into them
         finally:
             for module, flag in zip(self.model.modules(), training, strict=True):
                 module.training = flag

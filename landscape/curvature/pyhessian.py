@@ -65,7 +65,7 @@ def _engine(problem: Problem) -> PyHessian:
     samples = [(batch.inputs, index) for index, batch in enumerate(batches)]
 
     def mean_loss(outputs: Tensor, index: Tensor) -> Tensor:
-        return problem.losses_of(outputs, batches[int(index)]).mean()
+        return problem.losses_of(problem.reading.outputs(outputs), batches[int(index)]).mean()
 
     loader = [(inputs, torch.tensor(index)) for inputs, index in samples]
     return PyHessian(model, mean_loss, dataloader=loader, cuda=problem.device.type == "cuda")

@@ -1,4 +1,9 @@
-"""The text form of a network, `NAME` or `NAME:key=value,...` or `module:factory`, and what it stands for."""
+"""The text form of a network and what it stands for.
+
+NAME, NAME:key=value,...                   one of ours
+SOURCE:NAME, SOURCE:NAME:key=value,...     one of another package (`landscape.models.source`)
+module:factory                             a user's own
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,12 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from torch import nn
 
 from landscape.errors import OptionError, near
+from landscape.models.source import ModelSource
 
 OptionValue = bool | int | float | str
 
@@ -81,39 +88,50 @@ class ModelFamily:
 class ModelSpec:
     """A network by name with the options that were given; or, where `name` is `module:factory`, a user's own.
 
+    Where `source` is given it is a network of another package, and the options are for that package's own builder.
     `str(spec)` is the canonical text, options sorted; parsing it gives an equal spec.
     """
 
     name: str
     options: Mapping[str, OptionValue] = field(default_factory=dict, hash=False)
+    source: str = ""
 
     def __str__(self) -> str:
         given = ",".join(f"{key}={_text(self.options[key])}" for key in sorted(self.options))
-        return f"{self.name}:{given}" if given else self.name
+        whole = f"{self.source}:{self.name}" if self.source else self.name
+        return f"{whole}:{given}" if given else whole
 
     @property
     def is_factory(self) -> bool:
-        """Whether it names a user's `module:factory` and not a registered family."""
-        return ":" in self.name
+        """Whether it names a user's `module:factory` and not a registered family or another package's network."""
+        return not self.source and ":" in self.name
 
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def parse_spec(text: str, families: Mapping[str, ModelFamily]) -> ModelSpec:
-    """Parse a spec against the registered `families`.
+def parse_spec(
+    text: str, families: Mapping[str, ModelFamily], sources: Mapping[str, ModelSource] = MappingProxyType({})
+) -> ModelSpec:
+    """Parse a spec against the registered `families` and `sources`.
 
-    What follows the colon is a list of `key=value` if what precedes it is a registered name; otherwise it is the
-    factory of a user's module, and nothing is imported here.
+    What follows the colon is a list of `key=value` if what precedes it is a registered name, and a name if that is a
+    source; otherwise it is the factory of a user's module. Nothing is imported here.
 
     Raises:
         OptionError: the name, an option or a value is unknown; near names are offered.
     """
     name, colon, rest = text.strip().partition(":")
+    if name in sources:
+        return _of_source(sources[name], rest.strip())
     if name not in families:
         if _FACTORY.fullmatch(text.strip()):
             return ModelSpec(text.strip())
-        raise OptionError(f"unknown model {name!r}.{near(name, families)} A model of your own: module:factory.")
+        others = ", ".join(f"{source}:NAME" for source in sources)
+        raise OptionError(
+            f"unknown model {name!r}.{near(name, families)} A model of your own: module:factory; of a package: "
+            f"{others}."
+        )
     if colon and not rest:
         raise OptionError(f"{text!r}: expected options after the colon, as in {name}:classes=10, got none.")
     known = families[name].options
@@ -130,6 +148,33 @@ def parse_spec(text: str, families: Mapping[str, ModelFamily]) -> ModelSpec:
     return ModelSpec(name, options)
 
 
+def _of_source(source: ModelSource, rest: str) -> ModelSpec:
+    name, colon, given = rest.partition(":") if source.has_options else (rest, "", "")
+    if not name or (colon and not given):
+        raise OptionError(f"{source.name}:{rest}: expected {source.name}:NAME or {source.name}:NAME:key=value,....")
+    options: dict[str, OptionValue] = {}
+    for part in given.split(",") if given else ():
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (equals and key.isidentifier() and value):
+            raise OptionError(f"{source.name}:{name}: expected key=value, got {part!r}.")
+        if key in options:
+            raise OptionError(f"{source.name}:{name}: the option {key!r} is given twice; give it once.")
+        options[key] = SIZE.parse(value, f"{source.name}:{name}:size") if key == "size" else _literal(value)
+    return ModelSpec(name, options, source.name)
+
+
+def _literal(text: str) -> OptionValue:
+    """A value for another package's builder: true, false, a number or a word."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _text(value: OptionValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -138,5 +183,6 @@ def _text(value: OptionValue) -> str:
 
 CLASSES = Option(int, None, "number of classes, that is, of outputs; from the data if not given")
 CHANNELS = Option(int, None, "channels of the input images; from the data if not given")
+SIZE = Option(int, None, "side of the images that the network is to take, in pixels")
 WIDTH = Option(float, 1.0, "factor on the channels of every layer; 1 is the paper's network")
 DROPOUT = Option(float, 0.0, "share of the activations that training sets to 0", share=True)

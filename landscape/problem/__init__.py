@@ -2,5 +2,6 @@
 
 from landscape.distributed import check_device
 from landscape.problem.problem import BLOCK, BN_GROUP, Batch, Problem, Theta
+from landscape.problem.reading import READINGS, Reading
 
-__all__ = ["BLOCK", "BN_GROUP", "Batch", "Problem", "Theta", "check_device"]
+__all__ = ["BLOCK", "BN_GROUP", "READINGS", "Batch", "Problem", "Reading", "Theta", "check_device"]

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +28,19 @@ from landscape.data import (
 )
 from landscape.distributed import check_device
 from landscape.errors import LandscapeError, OptionError, ProblemError
-from landscape.models import MODELS, ModelSpec, build_model, parse_model
+from landscape.models import (
+    MODELS,
+    SOURCES,
+    ModelSpec,
+    image_side,
+    image_statistics,
+    own_configuration,
+    parse_model,
+)
 from landscape.problem.losses import LossLike
+from landscape.problem.network import network
 from landscape.problem.problem import Problem
+from landscape.problem.reading import Reading
 
 DEFAULT_SAMPLES = 2048
 
@@ -49,20 +60,21 @@ def load(
     bn: Literal["eval", "train"] = "eval",
     batch_size: int | None = None,
     seed: int = 0,
+    reading: str | Reading | None = None,
 ) -> Problem:
     """Load a checkpoint as a `Problem`.
 
     Args:
-        path: .pt, .pth, .th, .ckpt or .safetensors.
-        model: `NAME[:options]`, `module:factory` or an `nn.Module` to load the tensors into; a checkpoint of
-            `landscape train` knows its own.
+        path: .pt, .pth, .th, .ckpt, .bin or .safetensors, or a folder of transformers' layout.
+        model: `NAME[:options]`, `torchvision:NAME`, `timm:NAME`, `hf:FOLDER`, `module:factory` or an `nn.Module` to
+            load the tensors into; a checkpoint of `landscape train` knows its own, as does a folder with `config.json`.
         data: `NAME:FOLDER`, or anything that `Problem` takes; a checkpoint of `landscape train` knows its own.
         loss: cross-entropy by default.
         split: of a named data set.
         samples: a count (a fixed subset drawn with `seed`), `first:N`, `all`; None: 2,048, or all if there are fewer.
         normalize: `MEAN,..:STD,..` on pixels in 0..1; by default the checkpoint's own, else the data set's usual one.
         key: where the state dict is, if it is not under a usual key.
-        dtype, device, bn, batch_size: as in `Problem`.
+        dtype, device, bn, batch_size, reading: as in `Problem`.
         seed: of the subset.
 
     Raises:
@@ -72,11 +84,11 @@ def load(
     checkpoint = read_checkpoint(path, key)
     known = checkpoint.description or {}
     data = data if data is not None else known.get("data")
-    model = model if model is not None else known.get("model")
+    model = model if model is not None else known.get("model", own_configuration(checkpoint.path))
     if model is None:
         raise OptionError(
-            f"{path} does not say which network it is; name it: --model NAME[:options] ({', '.join(sorted(MODELS))}) "
-            "or --model module:factory."
+            f"{path} does not say which network it is; name it: --model NAME[:options] ({', '.join(sorted(MODELS))}), "
+            f"{', '.join(f'{source}:NAME' for source in SOURCES)}, or module:factory."
         )
     if data is None:
         raise OptionError(
@@ -89,23 +101,24 @@ def load(
     if isinstance(data, (str, DataSpec)):
         spec = parse_data(data) if isinstance(data, str) else data
         images = open_images(spec, split)
-        normalization = _normalization(normalize, known, spec, images)
-        size = _size(model_spec, images)
+        images, size = _sized(model_spec, images)
+        normalization = _normalization(normalize, known, model_spec, spec, images)
         total = len(images)
         indices = _choose(total, samples, seed)
         pair = prepare(images.chosen(indices), normalization, size=size, dtype=dtype or torch.float32)
         about |= {"data": spec.name, "split": split, "normalization": str(normalization)}
         about |= {"subset": str(samples or len(indices)), "subset_seed": seed, "published_md5": images.verified}
-        built = _build(
-            model_spec, model, classes=len(images.classes), channels=images.channels, size=size or images.size
-        )
+        known_of_data = {"classes": len(images.classes), "channels": images.channels, "size": size or images.size}
         population: int | None = total
     else:
         pair, indices, population = data, None, None
         about |= {"data": "given in Python", "split": "given"}
-        recorded = {key: int(known[key]) for key in ("classes", "channels", "size") if key in known}
-        built = _build(model_spec, model, **recorded)
-    load_tensors(built, checkpoint.tensors, path)
+        known_of_data = {key: int(known[key]) for key in ("classes", "channels", "size") if key in known}
+    if isinstance(model, nn.Module):
+        built = model
+        load_tensors(built, checkpoint.tensors, path)
+    else:
+        built = network(str(model_spec), checkpoint.tensors, source=path, **known_of_data)
     # buffers may be infinite (attention masks); `Problem` looks at those that may not
     check_finite({name: p.detach() for name, p in built.named_parameters()}, path)
     problem = Problem(
@@ -118,6 +131,7 @@ def load(
         batch_size=batch_size,
         population=population,
         about=about,
+        reading=reading,
     )
     if population is None and samples is not None:
         return problem.choose(_choose(len(problem), samples, seed))
@@ -209,31 +223,28 @@ def _choose(total: int, samples: str | int | None, seed: int) -> Tensor:
 
 
 def _normalization(
-    given: str | None, known: Mapping[str, Any], spec: DataSpec, images: ImageSet | PictureSet
+    given: str | None,
+    known: Mapping[str, Any],
+    model: ModelSpec | None,
+    spec: DataSpec,
+    images: ImageSet | PictureSet,
 ) -> Normalization:
     if given is not None:
         return Normalization.parse(given)
-    if "normalization" in known:
-        recorded = known["normalization"]
-        normalization = Normalization(tuple(recorded["mean"]), tuple(recorded["std"]))
-        if len(normalization.mean) == images.channels:
-            return normalization
+    recorded = (known["normalization"]["mean"], known["normalization"]["std"]) if "normalization" in known else None
+    if recorded is None and model is not None:
+        recorded = image_statistics(model)
+    if recorded is not None and len(recorded[0]) == images.channels:
+        return Normalization(tuple(recorded[0]), tuple(recorded[1]))
     return default_normalization(spec.name)
 
 
-def _size(spec: ModelSpec | None, images: ImageSet | PictureSet) -> int | None:
-    """The side to upsample to, where the network needs larger images than the set has."""
-    if spec is None or spec.is_factory:
-        return None
-    minimum = MODELS[spec.name].minimum_size
-    return minimum if images.size < minimum else None
-
-
-def _build(spec: ModelSpec | None, model: str | nn.Module, **data: int) -> nn.Module:
-    if spec is not None:
-        return build_model(spec, **data)
-    assert isinstance(model, nn.Module)
-    return model
+def _sized(spec: ModelSpec | None, images: ImageSet | PictureSet) -> tuple[ImageSet | PictureSet, int | None]:
+    """The images at the size that the network takes: pictures are decoded so, images in memory yet to be enlarged."""
+    side = images.size if spec is None else image_side(spec, images.size)
+    if isinstance(images, PictureSet):
+        return replace(images, size=side), None
+    return images, side if side != images.size else None
 
 
 def _sets() -> str:

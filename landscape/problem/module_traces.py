@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 
@@ -21,6 +21,7 @@ Trace = Mapping[str, tuple[list[Tensor], list[Tensor]]]
 
 def call(model: nn.Module, inputs: Any) -> Any:
     """`model` on a batch's inputs: a tensor, a tuple or list of arguments, or a dict of keywords."""
+    inputs = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, inputs)  # it may begin in place
     if isinstance(inputs, dict):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from landscape.distributed import ALONE, Group, check_device
 from landscape.errors import DataError, ModelError, OptionError, ProblemError
@@ -27,6 +27,7 @@ from landscape.problem.batch_norm import AffineBatchNorm, Fold, NotFoldedError, 
 from landscape.problem.checks import agree, check_finite_outputs, check_labels, check_modules, check_weights
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
 from landscape.problem.module_traces import random_module
+from landscape.problem.reading import PLAIN, Reading, choose_reading, find_reading, refuse_copied_tokens
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
 from landscape.work import charge
@@ -68,6 +69,7 @@ class Problem:
         loss: a torch loss module or a callable (outputs, targets) -> one value a sample or their mean;
             an unknown callable is checked on one batch.
         data: a pair of tensors, a `Dataset`, or a finite `DataLoader`; read once and kept, refused if two reads differ.
+            Inputs and targets may be tuples or dicts of tensors; of a dict with `labels` all else is inputs.
         dtype: floating type of all computation; the model's own by default.
         device: where to compute; the model's own by default.
         bn: `eval` uses BatchNorm's running statistics; `train` those of each consecutive group of 128 samples.
@@ -75,9 +77,12 @@ class Problem:
             take more than a fraction of the free memory.
         population: the size of the split that the data are a draw from; N if they are all of it.
         about: plain values that describe the problem in an analysis document.
+        reading: how outputs and labels are read before the loss sees them, a name in
+            `landscape.problem.reading.READINGS` or a `Reading`; by default `logits` where one of torch's losses meets
+            a mapping with `logits`, else they are taken as they are.
 
     Raises:
-        ProblemError, ModelError, DataError, NonFiniteError, DeviceError: see the messages.
+        ProblemError, ModelError, DataError, NonFiniteError, DeviceError, OptionError: see the messages.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Problem:
         batch_size: int | None = None,
         population: int | None = None,
         about: Mapping[str, Any] | None = None,
+        reading: str | Reading | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise ProblemError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
@@ -120,10 +126,12 @@ class Problem:
         self.group = ALONE
         check_weights(model)
         check_modules(model, bn)
-        self._per_sample, self._bytes_saved = self._read_loss()
+        self._writes_into_inputs = False
+        self._per_sample, self._bytes_saved = self._read_loss(find_reading(reading))
         if self.batch_is_free and bn == "eval":
             self.batch_size = _fitting_batch(self._bytes_saved, available_memory(self.device))
-        self._weights = self._per_sample.weights(self._samples.targets).detach().to(dtype=torch.float64, device="cpu")
+        weights = self._per_sample.weights(self.reading.labels(self._samples.targets))
+        self._weights = weights.detach().to(dtype=torch.float64, device="cpu")
         self.total_weight = float(self._weights.sum())
         if not (math.isfinite(self.total_weight) and self.total_weight > 0 and bool((self._weights >= 0).all())):
             raise DataError("every label is ignored or has weight 0; the mean loss is undefined.")
@@ -205,6 +213,7 @@ class Problem:
             batch_size=batch_size or (None if self.batch_is_free else self.batch_size),
             population=self.population,
             about={**self.about, **(about or {})},
+            reading=self.reading,
         )
         other.data, other.group = self.data, self.group
         return other
@@ -243,7 +252,7 @@ class Problem:
                 start=low,
                 stop=high,
                 inputs=tree_map(self._cast, part.inputs),
-                targets=tree_map(lambda t: t.to(self.device), part.targets),
+                targets=tree_map(lambda t: t.to(self.device), self.reading.labels(part.targets)),
                 weights=self._weights[low:high].to(self.dtype).to(self.device),
             )
 
@@ -267,7 +276,8 @@ class Problem:
         return stop - start
 
     def outputs(self, theta: Theta, inputs: Any, *, fold: bool = False, plain: bool = False) -> Any:
-        """f_theta(x) for a batch of inputs; differentiable in theta and the inputs, the model untouched.
+        """f_theta(x) for a batch of inputs, as `reading` reads it; differentiable in theta and the inputs, the model
+        untouched.
 
         With `fold` a convolution and the normalisation after it are computed as one: faster, most of all when it is
         differentiated twice, but a module's own output is then another one. With `plain` normalisation is computed by
@@ -287,6 +297,8 @@ class Problem:
     ) -> Any:
         constants = {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name not in theta}
         constants |= {name: self._cast(b.detach()).clone() for name, b in self.model.named_buffers()}
+        if self._writes_into_inputs:
+            inputs = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, inputs)
         arguments = (
             tuple(inputs) if isinstance(inputs, (tuple, list)) else (() if isinstance(inputs, dict) else (inputs,))
         )
@@ -294,10 +306,10 @@ class Problem:
         tensors = {**constants, **theta}
         if plain or not self._normalises:
             with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model):
-                return functional_call(self.model, tensors, arguments, keywords)
+                return self.reading.outputs(functional_call(self.model, tensors, arguments, keywords))
         mode = Watch(tensors) if watch else AffineBatchNorm(folds, tensors)
         with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model), mode:
-            outputs = functional_call(self.model, tensors, arguments, keywords)
+            outputs = self.reading.outputs(functional_call(self.model, tensors, arguments, keywords))
         if isinstance(mode, Watch):
             self._folds = mode.folds(outputs)
         return outputs
@@ -316,14 +328,15 @@ class Problem:
 
     # -- checks --------------------------------------------------------------------------------------------------
 
-    def _read_loss(self) -> tuple[PerSampleLoss, float]:
-        """The reading of the loss on the first samples, and the bytes that a forward pass saves for each sample."""
+    def _read_loss(self, reading: Reading | None) -> tuple[PerSampleLoss, float]:
+        """The form of the loss on the first samples, and the bytes that a forward pass saves for each sample."""
         self._weights = torch.ones(len(self), dtype=torch.float64)
+        self.reading = reading or PLAIN
         batch = next(self.batches(0, min(len(self), BN_GROUP if self.bn == "train" else 8)))
         try:
             with torch.random.fork_rng():
                 with torch.no_grad():
-                    outputs = self._run(self.parameters, batch.inputs, watch=self.bn == "eval")
+                    outputs = self._first_run(batch, reading)
                 again, saved = self._saved(batch)
                 with torch.no_grad():  # what no function call shows is found by its result
                     if self._folds and not agree(outputs, self.outputs(self.parameters, batch.inputs, fold=True)):
@@ -342,9 +355,22 @@ class Problem:
                 f"{self._what_is_random(batch)}."
             )
         charge("forward", 2 * len(batch))
-        check_labels(self.loss, self._samples.targets, outputs)
+        check_labels(self.loss, self.reading.labels(self._samples.targets), outputs)
         with torch.no_grad():
-            return per_sample_loss(self.loss, outputs, batch.targets), saved / len(batch)
+            per_sample = per_sample_loss(self.loss, outputs, batch.targets)
+        if reading is None and isinstance(outputs, Tensor) and outputs.ndim > 2:
+            refuse_copied_tokens(self._samples.inputs, self._samples.targets, per_sample.ignored)
+        return per_sample, saved / len(batch)
+
+    def _first_run(self, batch: Batch, reading: Reading | None) -> Any:
+        """The outputs, read; what is found on the way: the folds, the reading, and whether inputs are written into."""
+        inputs = tree_map(lambda t: t.clone(), batch.inputs)  # a network may begin with an activation in place
+        outputs = self._run(self.parameters, inputs, watch=self.bn == "eval")
+        self._writes_into_inputs = any(t._version for t in tree_leaves(inputs))
+        if reading is None:
+            self.reading = choose_reading(self.loss, outputs)
+            outputs = self.reading.outputs(outputs)
+        return outputs
 
     def _what_is_random(self, batch: Batch) -> str:
         model = copy.deepcopy(self.model).to(device=self.device, dtype=self.dtype)

@@ -1,12 +1,13 @@
 """A fixed, finite data set in memory, read once from whatever the user hands in.
 
-Inputs and targets are tensors, or tuples or dicts of tensors, whose first dimension counts the samples.
+Inputs and targets are tensors, or tuples or dicts of tensors, whose first dimension counts the samples. A dict with
+`labels`, as the loaders of text give it, is a pair: the labels are the targets, all else is the inputs.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from landscape.errors import DataError
 
+LABELS = "labels"
 _CHUNK = 256
 
 
@@ -45,8 +47,8 @@ def read_samples(data: Any) -> Samples:
     """Read `data` once and keep it.
 
     Args:
-        data: a pair (inputs, targets) of tensors (or of tuples or dicts of tensors), a map-style `Dataset` of such
-            pairs, or a finite `DataLoader` of batches.
+        data: a pair (inputs, targets) of tensors (or of tuples or dicts of tensors), a dict with `labels`, a map-style
+            `Dataset` of such items, or a finite `DataLoader` of such batches.
 
     Raises:
         DataError: no samples, lengths that differ, items that are no pairs, an endless iterable, or data whose second
@@ -54,15 +56,15 @@ def read_samples(data: Any) -> Samples:
     """
     if isinstance(data, Samples):
         samples = data
-    elif isinstance(data, (tuple, list)) and len(data) == 2 and not all(isinstance(d, (tuple, list)) for d in data):
-        samples = Samples(*tree_map(_as_tensor, tuple(data)))
+    elif isinstance(data, Mapping) or _is_pair(data):
+        samples = Samples(*_pair(data))
     elif isinstance(data, DataLoader):
         samples = _read_twice(lambda: iter(data))
     elif isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         samples = _read_twice(lambda: _chunks(data))
     else:
         raise DataError(
-            "expected a pair (inputs, targets) of tensors, a Dataset or a finite DataLoader, "
+            "expected a pair (inputs, targets) of tensors, a dict with labels, a Dataset or a finite DataLoader, "
             f"got {type(data).__name__}."
         )
     lengths = {int(leaf.shape[0]) if leaf.ndim else -1 for leaf in _leaves((samples.inputs, samples.targets))}
@@ -114,7 +116,7 @@ def _chunks(dataset: Dataset[Any]) -> Iterator[Any]:
     except TypeError as error:
         raise DataError("the Dataset has no length; give a finite one.") from error
     for start in range(0, total, _CHUNK):
-        items = [dataset[i] for i in range(start, min(start + _CHUNK, total))]
+        items = [_arrays(dataset[i]) for i in range(start, min(start + _CHUNK, total))]
         try:
             yield default_collate(items)
         except (RuntimeError, TypeError) as error:
@@ -124,10 +126,31 @@ def _chunks(dataset: Dataset[Any]) -> Iterator[Any]:
             ) from error
 
 
+def _is_pair(data: Any) -> bool:
+    """Two of anything but lists: those would be two samples."""
+    return isinstance(data, (tuple, list)) and len(data) == 2 and not all(isinstance(d, (tuple, list)) for d in data)
+
+
+def _arrays(item: Any) -> Any:
+    """A tokenizer's lists of numbers as arrays: torch would take such a list for as many tensors."""
+    if not isinstance(item, Mapping):
+        return item
+    return {key: np.asarray(value) if isinstance(value, list) else value for key, value in item.items()}
+
+
 def _pair(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, Mapping):
+        if LABELS not in item or len(item) < 2:
+            there = ", ".join(map(str, item)) or "nothing"
+            raise DataError(
+                f"expected items (inputs, targets), got {type(item).__name__} of {there}; a dict needs {LABELS!r} "
+                "beside the network's inputs."
+            )
+        item = {key: value for key, value in item.items() if key != LABELS}, item[LABELS]
     if not isinstance(item, Sequence) or len(item) != 2:
         raise DataError(f"expected items (inputs, targets), got {type(item).__name__} of another form.")
-    return tree_map(_as_tensor, item[0]), tree_map(_as_tensor, item[1])
+    inputs = dict(item[0]) if isinstance(item[0], Mapping) else item[0]  # a tokenizer's own kind of mapping
+    return tree_map(_as_tensor, inputs), tree_map(_as_tensor, item[1])
 
 
 def _as_tensor(value: Any) -> Tensor:

@@ -261,8 +261,9 @@ def ghost_norms(config: TrainConfig, model: nn.Module, group: Group = ALONE) -> 
 
 def spread_of(config: TrainConfig, group: Group) -> Spread:
     """How the processes of `group` share the batches of a run."""
-    # Which parameters a network of the user's needs in a pass cannot be known.
-    unused = parse_model(config.model).is_factory
+    # Which parameters a network that is not ours needs in a pass cannot be known.
+    network = parse_model(config.model)
+    unused = network.is_factory or bool(network.source)
     return Spread(group, unit=config.ghost_batch_size or 1, seed=config.seed, may_leave_unused=unused)
 
 

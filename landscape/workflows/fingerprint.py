@@ -23,10 +23,10 @@ _COMPUTE_NOTHING = {"plots", "report", "training", "recipes", "data", "config", 
 def fingerprint(problem: Problem) -> str:
     """SHA-256, as hexadecimal text, of what decides the values of the problem's measures.
 
-    These are the network (classes, settings, parameters, buffers and the code that they run), the loss, the samples,
-    the population that they are drawn from, batch normalisation's mode, the dtype, and the versions that compute:
-    torch's and the sources of landscape itself. Below float64 the kind of device counts too: its rounding may be seen.
-    Batch size and the number of devices or processes decide no value and are left out.
+    These are the network (classes, settings, parameters, buffers and the code that they run), how its outputs are read,
+    the loss, the samples, the population that they are drawn from, batch normalisation's mode, the dtype, and the
+    versions that compute: torch's and the sources of landscape itself. Below float64 the kind of device counts too: its
+    rounding may be seen. Batch size and the number of devices or processes decide no value and are left out.
 
     Cost: reads all parameters and samples once, about 1 s for a gigabyte.
 
@@ -44,6 +44,7 @@ def fingerprint(problem: Problem) -> str:
             "kind": contents.digest(type(problem)),
             "network": contents.digest(problem.model),
             "loss": contents.digest(problem.loss),
+            "reading": contents.digest(problem.reading),
             "inputs": contents.digest(samples.inputs),
             "targets": contents.digest(samples.targets),
             "parameters": [[info.name, info.role, info.layer] for info in problem.infos],

@@ -18,7 +18,7 @@ from landscape.config.training import TrainConfig, TrainRun
 from landscape.data import parse_data
 from landscape.distributed import ALONE, Group
 from landscape.errors import DataError, DivergedError, ModelError, OptionError
-from landscape.models import build_model, parse_model
+from landscape.models import build_model, check_trainable, parse_model
 from landscape.parameters import describe
 from landscape.problem import check_device
 from landscape.training.augment import augmentation_generator, augmentation_of
@@ -136,7 +136,9 @@ def resolve(config: TrainConfig, processes: int = 1) -> TrainConfig:
     data = parse_data(config.data)
     if data.folder is not None:
         data = replace(data, folder=data.folder.resolve())
-    full = config.model_copy(update={"model": str(parse_model(config.model)), "data": str(data)})
+    network = parse_model(config.model)
+    check_trainable(network)
+    full = config.model_copy(update={"model": str(network), "data": str(data)})
     check_batches(full, processes)
     if augmentation_of(data.name, config.augment) == augmentation_of(data.name, None):
         full = full.model_copy(update={"augment": None})

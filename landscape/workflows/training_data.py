@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,7 +19,7 @@ from landscape.data import (
     prepare,
 )
 from landscape.errors import OptionError
-from landscape.models import MODELS, parse_model
+from landscape.models import image_side, parse_model
 from landscape.training.augment import Augmentation, CropFlip, augmentation_of
 from landscape.training.batch_schedule import batch_sizes
 from landscape.training.failures import user_errors
@@ -78,9 +78,7 @@ def load_training_data(config: TrainConfig, device: torch.device, workers: int |
 def _in_memory(
     config: TrainConfig, images: ImageSet, normalization: Normalization, device: torch.device, augment: Augmentation
 ) -> Split:
-    network = parse_model(config.model)
-    # A factory of the user's says nothing of sizes: it gets the images as they are.
-    size = images.size if network.is_factory else max(images.size, MODELS[network.name].minimum_size)
+    size = image_side(parse_model(config.model), images.size)
     inputs, labels = prepare(images, normalization, size=size, dtype=getattr(torch, config.dtype))
     crop = CropFlip(normalization) if augment == "crop-flip" and images.split == "train" else None
     with user_errors(config.batch_size):
@@ -96,7 +94,7 @@ def _pictures(
     workers: int | None,
 ) -> PictureSamples:
     return PictureSamples(
-        pictures,
+        replace(pictures, size=image_side(parse_model(config.model), pictures.size)),
         normalization,
         device,
         getattr(torch, config.dtype),

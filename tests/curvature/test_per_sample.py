@@ -200,3 +200,22 @@ def test_ignored_samples_in_front_do_not_hide_a_use_outside_of_the_layer() -> No
 def test_batch_statistics_are_refused() -> None:
     with pytest.raises(LandscapeError, match="depend on each other"):
         PerSampleGradients(case("batch_norm").problem(bn="train"))
+
+
+def test_a_gradient_that_is_zero_but_for_rounding_disproves_no_rule() -> None:
+    """The bias of the keys shifts all scores of a query alike, which softmax does not see."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v, self.head = (nn.Linear(4, 4) for _ in range(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(F.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)).mean(1))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        small = Case("keys", Attention().double(), nn.CrossEntropyLoss(), torch.randn(N, 3, 4), torch.randint(4, (N,)))
+    small = Case("keys", small.model, small.loss, small.inputs.double(), small.targets)
+    check(small, 16)
+    assert landscape.connectivity(small.problem()).cost == pytest.approx(1, abs=4 / N)

@@ -44,12 +44,12 @@ class Reference:
         return self._start
 
     def outputs(self, batch: Batch) -> Any:
-        """The copy's outputs for a batch."""
+        """The copy's outputs for a batch, read as the problem reads them."""
         with torch.no_grad():
             for name, buffer in self.model.named_buffers():  # with bn="train" a pass moves them
                 buffer.copy_(self._buffers[name])
         with self._as_measured():
-            return call(self.model, batch.inputs)
+            return self._problem.reading.outputs(call(self.model, batch.inputs))
 
     def loss(self, batch: Batch) -> Tensor:
         """The batch's share of L."""

@@ -96,7 +96,7 @@ def _degree(subject: Subject) -> int | None:
     def outputs(c: float) -> Any:
         scaled = {name: c * p.detach() for name, p in reference.named.items()}
         with torch.no_grad(), evaluation_mode(reference.model):
-            return functional_call(reference.model, scaled, (batch.inputs,))
+            return problem.reading.outputs(functional_call(reference.model, scaled, (batch.inputs.clone(),)))
 
     f, twice = outputs(1.0), outputs(2.0)
     if not isinstance(f, Tensor) or float(f.norm()) == 0:
