@@ -173,6 +173,12 @@ def test_an_unknown_recipe_is_refused_with_near_names():
         recipes_under("cs-tabel4")
 
 
+@pytest.mark.parametrize("look", [paper_recipe, recipes_under])
+def test_where_no_name_is_near_the_list_is_named(look):
+    with pytest.raises(OptionError, match=r"'nope'\. landscape recipes lists all\.$"):
+        look("nope")
+
+
 def test_a_table_names_its_recipes():
     assert [recipe.row.row for recipe in recipes_under("cs-table2")] == ["no bias decay", "beta decay (1.0)"]
 
