@@ -236,7 +236,8 @@ def recipes_under(name: str) -> list[PaperRecipe]:
         return [recipe for recipe in paper_recipes().values() if recipe.table == name]
     known = paper_recipes()
     if name not in known:
-        raise OptionError(f"unknown recipe or table {name!r}.{_near(name, [*known, *tables()])}")
+        near_names = _near(name, [*known, *tables()])
+        raise OptionError(f"unknown recipe or table {name!r}.{near_names} landscape recipes lists all.")
     return [known[name]]
 
 

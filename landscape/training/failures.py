@@ -18,7 +18,7 @@ def user_errors(batch_size: int) -> Iterator[None]:
     """Turn what the block raises for a batch too large for memory or too small for BatchNorm into our errors.
 
     Raises:
-        OutOfMemoryError: memory ran out; the message suggests half of `batch_size`.
+        OutOfMemoryError: memory ran out; the message suggests micro-batches of half of `batch_size`.
         OptionError: BatchNorm in train mode met one value a channel.
     """
     try:
@@ -26,8 +26,13 @@ def user_errors(batch_size: int) -> Iterator[None]:
     except RuntimeError as error:
         words = str(error).lower()
         if isinstance(error, torch.OutOfMemoryError) or any(phrase in words for phrase in _MEMORY):
-            remedy = f"try {batch_size // 2}" if batch_size > 1 else "use a smaller network"
-            raise OutOfMemoryError(f"out of memory with batch size {batch_size}; {remedy}.") from error
+            remedy = (
+                f"try micro_batch_size {batch_size // 2}, whose gradients add up to the same batch's"
+                if batch_size > 1
+                else "use a smaller network"
+            )
+            samples = "1 sample" if batch_size == 1 else f"{batch_size} samples"
+            raise OutOfMemoryError(f"out of memory with {samples} in a pass; {remedy}.") from error
         raise
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):

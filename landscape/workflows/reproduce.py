@@ -206,6 +206,8 @@ def _document(
             "landscape": landscape.__version__,
             "torch": str(torch.__version__),
             "python": platform.python_version(),
+            # Its kernels sum in an order of their own, so that runs are the same bits on the same kind only.
+            "cpu": torch.backends.cpu.get_cpu_capability(),
         },
         "rows": rows,
         "left_out": dict(same),

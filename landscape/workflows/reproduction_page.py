@@ -138,10 +138,11 @@ def _caption(document: Document) -> str:
     total = sum(len(row["runs"]) for row in document["rows"])
     first = document["rows"][0]["settings"]
     nets = sorted({row["settings"]["model"] for row in document["rows"]})
+    kernels = f", {versions['cpu']} kernels" if "cpu" in versions else ""  # older documents do not say
     return (
         f"*{'Small' if document['small'] else 'Full'} scale: {', '.join(f'`{net}`' for net in nets)} "
         f"on {first['data']}, {document['seeds']} seeds, {total} runs; landscape {versions['landscape']}, "
-        f"torch {versions['torch']}, Python {versions['python']}.*"
+        f"torch {versions['torch']}{kernels}, Python {versions['python']}.*"
     )
 
 

@@ -89,7 +89,7 @@ def train(
         OptionError: a setting is unknown or makes no sense, the folder holds a run already, or (with
             `run.resume`) none or one of another configuration.
         DataError, ModelError, DeviceError: the data, the network or the device cannot be had.
-        OutOfMemoryError: the message suggests half the batch size.
+        OutOfMemoryError: the message suggests micro-batches.
         DivergedError: a loss is NaN or infinite; the last good checkpoint is kept and named.
         WriteError: the run folder cannot be written.
         ProcessError: another process of the group has gone.

@@ -74,6 +74,55 @@ NUMBERS = {
     "wd-table2-resnet32-kfac-g-decay": 64.16,
 }
 
+# Tables of TP with a row a method, and its tables 6 and 7 with a column a data set, as they are printed.
+METHODS = ("small-batch", "large-batch", "lars", "two-phase", "two-phase-lars")
+TP_LINES = {
+    "tp-table3-{}": (METHODS, "81.09 76.89 78.88 78.90 80.34"),
+    "tp-table4-{}": (METHODS, "98.55 98.11 98.32 98.29 98.48"),
+    "tp-table5-{}": (METHODS, "76.79 74.91 76.15 76.17 76.67"),
+    "tp-table6-{}-cifar10": (
+        ("extra-20", "extra-30", "extra-40", "extra-50", "longer"),
+        "92.03 92.66 92.54 92.03 92.86",
+    ),
+    "tp-table6-{}-cifar100": (
+        ("extra-20", "extra-30", "extra-40", "extra-50", "longer"),
+        "78.45 80.34 80.29 78.84 80.56",
+    ),
+    "tp-table7-{}-cifar10": (
+        ("factor-03", "factor-04", "factor-05", "factor-06", "factor-07"),
+        "92.31 92.63 92.66 92.18 91.46",
+    ),
+    "tp-table7-{}-cifar100": (
+        ("factor-03", "factor-04", "factor-05", "factor-06", "factor-07"),
+        "79.71 80.03 80.34 79.64 77.23",
+    ),
+    "cs-table1-{}": (("b512-no-decay", "b512-decay", "b8192-no-decay", "b8192-decay"), "94.00 94.86 89.84 94.17"),
+    "cs-table5-{}": (("b1024", "b32768", "b32768-beta-decay", "b32768-adaptive"), "77.16 76.56 76.97 77.24"),
+}
+
+# Table 2 of CS: without decay of biases, with decay of beta.
+CS_TABLE2 = {
+    "conv.weight": (2.74e-1, 1.80e-1),
+    "norm.gamma": (3.88e-2, 1.87e-2),
+    "norm.beta": (1.81e-2, 1.39e-3),
+    "linear.weight": (3.32e-3, 3.56e-3),
+    "linear.bias": (2.00e-5, 1.14e-7),
+    "total": (3.34e-1, 2.04e-1),
+}
+
+# Table 3 of WD, a line a network and method as it is printed: batch 128, 640, 2000, each without and with decay.
+WD_TABLE3 = {
+    "vgg16-{}-sgd": "91.71 93.39 90.46 93.09 88.50 92.24",
+    "vgg16-{}-kfac-f": "93.12 93.90 92.93 93.55 92.17 93.31",
+    "vgg16-{}-kfac-g": "93.19 93.80 92.98 93.74 90.78 93.46",
+    "resnet32-{}-sgd": "92.95 95.14 91.68 94.45 89.70 94.68",
+    "resnet32-{}-kfac-f": "93.80 95.35 92.30 94.79 91.15 94.43",
+    "resnet32-{}-kfac-g": "93.44 95.04 91.80 94.73 90.02 94.85",
+    "resnet32-{}-cifar100-sgd": "73.61 77.73 71.74 76.67 65.38 76.87",
+    "resnet32-{}-cifar100-kfac-f": "74.49 78.01 73.54 77.34 71.64 77.13",
+    "resnet32-{}-cifar100-kfac-g": "73.70 78.02 71.13 77.40 65.41 76.93",
+}
+
 # Table 1 of WD, a line a network as it is printed: SGD, Adam, K-FAC-F, K-FAC-G, each without and with decay.
 WD_TABLE1 = {
     "vgg16-{}": "83.20 84.87 83.16 84.12 85.58 89.60 83.85 89.81",
@@ -100,6 +149,26 @@ def test_the_rows_of_the_weight_decay_table(pattern, line):
         recipe = paper_recipe("wd-table1-" + pattern.format(kind))
         assert recipe.row.expects == float(number)
         assert (recipe.settings["weight_decay"] > 0) == kind.endswith("-decay")
+
+
+@pytest.mark.parametrize(("pattern", "rows", "line"), [(p, *found) for p, found in TP_LINES.items()])
+def test_the_rows_of_further_tables(pattern, rows, line):
+    assert [paper_recipe(pattern.format(row)).row.expects for row in rows] == [float(word) for word in line.split()]
+
+
+def test_the_substructures_of_connectivity():
+    without, with_decay = (paper_recipe(f"cs-table2-{row}").row.expects for row in ("no-bias-decay", "beta-decay"))
+    assert {name: (without[name], with_decay[name]) for name in without} == CS_TABLE2
+
+
+@pytest.mark.parametrize(("pattern", "line"), WD_TABLE3.items())
+def test_the_rows_of_the_table_of_batch_sizes(pattern, line):
+    kinds = [(size, decay) for size in (128, 640, 2000) for decay in ("", "-decay")]
+    for (size, decay), number in zip(kinds, line.split(), strict=True):
+        recipe = paper_recipe(f"wd-table3-{pattern.format(f'b{size}')}{decay}")
+        assert recipe.row.expects == float(number)
+        assert recipe.settings["batch_size"] == size
+        assert (recipe.settings["weight_decay"] > 0) == bool(decay)
 
 
 def test_every_table_of_the_specification_has_its_file():
@@ -171,6 +240,12 @@ def test_an_unknown_recipe_is_refused_with_near_names():
         paper_recipe("tp-table2-two-fase")
     with pytest.raises(OptionError, match=r"unknown recipe or table 'cs-tabel4'. Did you mean cs-table"):
         recipes_under("cs-tabel4")
+
+
+@pytest.mark.parametrize("look", [paper_recipe, recipes_under])
+def test_where_no_name_is_near_the_list_is_named(look):
+    with pytest.raises(OptionError, match=r"'nope'\. landscape recipes lists all\.$"):
+        look("nope")
 
 
 def test_a_table_names_its_recipes():

@@ -221,6 +221,34 @@ def test_connectivity_is_the_sum_of_absolute_products():
     assert connectivities(tensors, grads).tolist() == [8.5, 6.0]
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("c", [0.01, 7.0])
+def test_the_ratio_is_that_of_every_network_of_the_same_function(norm, c):
+    """rho multiplies what goes into a unit by c and divides what leaves it by c: gamma and beta, then the weights."""
+    model = network(norm)
+    generator = torch.Generator().manual_seed(5)
+    x, y = torch.randn(8, 2, 3, 3, generator=generator, dtype=torch.float64), torch.arange(8) % 3
+    found = []
+    for scaled in (False, True):
+        if scaled:
+            # Each c over a whole channel, of which layer normalisation has a gamma a place.
+            with torch.no_grad():
+                model[1].weight[1] *= c
+                model[1].bias[1] *= c
+                model[4].weight[:, 9:18] /= c
+        optimizer, decay = make(model, decay="adaptive-beta")
+        optimizer.zero_grad()
+        logits = model(x)
+        cross_entropy(logits, y).backward()
+        with decay.applied(0.0):
+            pass
+        found.append((logits.detach(), decay.take_ratios(1)[0][BETA]))
+    (logits, ratio), (same_logits, same_ratio) = found
+    torch.testing.assert_close(same_logits, logits, rtol=1e-12, atol=1e-12)
+    assert same_ratio == pytest.approx(ratio, rel=1e-10)
+    assert 0 < ratio < float("inf")
+
+
 def test_a_layer_needs_both_gamma_and_beta():
     model = nn.Sequential(nn.LayerNorm(3, bias=False), nn.BatchNorm1d(3), nn.GroupNorm(1, 3, affine=False))
     assert [layer.beta for layer in norm_layers(describe(model))] == ["1.bias"]

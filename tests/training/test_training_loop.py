@@ -248,7 +248,7 @@ def test_a_single_sample_for_batch_norm_is_explained():
 @pytest.mark.parametrize(
     "words", ["CUDA out of memory. Tried to allocate", "DefaultCPUAllocator: can't allocate memory: you tried"]
 )
-def test_out_of_memory_suggests_half_the_batch(words):
+def test_out_of_memory_suggests_micro_batches_of_half_the_batch(words):
     class Full(nn.Module):
         def __init__(self):
             super().__init__()
@@ -257,7 +257,7 @@ def test_out_of_memory_suggests_half_the_batch(words):
         def forward(self, x):
             raise RuntimeError(words)
 
-    with pytest.raises(OutOfMemoryError, match="batch size 8; try 4"):
+    with pytest.raises(OutOfMemoryError, match="8 samples in a pass; try micro_batch_size 4,"):
         train_epoch(fresh(Full()), split(), schedule=constant(0.1), batch_size=BATCH)
 
 

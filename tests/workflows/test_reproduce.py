@@ -152,7 +152,9 @@ def test_documents_are_read_as_they_were_written(study, tmp_path):
     text = (tmp_path / "one.json").read_text()
     assert len(text.splitlines()) < 500
     assert str(study[0].folder) not in text
-    assert json.loads(text)["versions"]["torch"] == str(torch.__version__)
+    versions = json.loads(text)["versions"]
+    assert versions["torch"] == str(torch.__version__)
+    assert versions["cpu"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_the_page_is_filled_from_the_documents_alone(study, tmp_path, monkeypatch):
@@ -172,6 +174,9 @@ def test_the_page_is_filled_from_the_documents_alone(study, tmp_path, monkeypatc
     assert "$ landscape train --recipe one-fast\n" in text
     assert "Shown: 1 of 2; not shown: 0; the other way round: 0." in text
     assert (tmp_path / "reproduction" / "one.svg").read_text().startswith("<?xml")
+    assert f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()} kernels, Python" in text
+    older = {**documents["one"], "versions": {"landscape": "0.1.0", "torch": "2.6", "python": "3.11"}}
+    assert "torch 2.6, Python 3.11.*" in reproduction_page.fill(text, {"one": older}, "reproduction")
     # Twice the same: the markers stay.
     reproduction_page.write_page(page, {"one": documents["one"]}, tmp_path / "reproduction")
     assert page.read_text() == text
