@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.curvature.double_backward import DoubleBackward
 from landscape.errors import NotApplicableError
 from landscape.parameters import flatten, unflatten
 from landscape.problem import Batch, Problem, Theta
@@ -85,7 +86,9 @@ class Linearisation:
         self._leaves = {name: tensor.detach().requires_grad_() for name, tensor in theta.items()}
         share = _share(problem, theta, _channels_last(batch), part)
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no double backward
-            self._gradient = _gradient(share, self._leaves, create_graph=True)
+            with DoubleBackward():
+                value = share(self._leaves)
+            self._gradient = _gradient(value, self._leaves, create_graph=True)
 
     def products(self, V: Tensor, *, keep: bool = False) -> Tensor:
         """The products (P, k) with V (P, k); the graph is freed after the last one unless `keep`."""
@@ -135,8 +138,8 @@ def _share(problem: Problem, theta: Theta, batch: Batch, part: Part) -> Function
     return lambda moved: (problem.outputs(moved, batch.inputs, fold=True) * slope).sum()
 
 
-def _gradient(share: Function, leaves: Mapping[str, Tensor], *, create_graph: bool = False) -> list[Tensor]:
-    gradient = torch.autograd.grad(share(leaves), list(leaves.values()), create_graph=create_graph, allow_unused=True)
+def _gradient(value: Tensor, leaves: Mapping[str, Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    gradient = torch.autograd.grad(value, list(leaves.values()), create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for g, t in zip(gradient, leaves.values(), strict=True)]
 
 
@@ -167,7 +170,7 @@ def _difference(share: Function, theta: Theta, direction: Mapping[str, Tensor]) 
         sides = []
         for sign in (1.0, -1.0):
             moved = {n: (t.detach() + sign * a * direction[n]).requires_grad_() for n, t in theta.items()}
-            sides.append(torch.cat([g.reshape(-1) for g in _gradient(share, moved)]))
+            sides.append(torch.cat([g.reshape(-1) for g in _gradient(share(moved), moved)]))
         return (sides[0] - sides[1]) / (2 * a)
 
     displacement = _FIRST_DISPLACEMENT
