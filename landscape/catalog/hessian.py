@@ -79,11 +79,11 @@ ENTRIES = (
             "mean is tr H / p."
         ),
         estimate=(
-            "Stochastic Lanczos quadrature: outermost pairs already resolved enter with weight 1/p each, and random "
-            "probes of the rest give nodes t and weights w from their tridiagonal matrices; the spread of the "
-            "probes gives the standard error of the mean."
+            "Stochastic Lanczos quadrature: the Krylov space that holds the outermost pairs enters with weight 1/p a "
+            "dimension, and a run from a random vector in the rest gives nodes t and weights w from its tridiagonal "
+            "matrix; the norms of products with random vectors give the standard error of the mean."
         ),
-        cost="2.4 a Lanczos step, for the outermost pairs and for each probe",
+        cost="2.4 a product: those that the top eigenvalue takes, 8, and one a further probe of the mean",
         invariances="Rotations of parameter space and permutations of hidden units; not the rescaling ρ.",
         reference="Ghorbani, Krishnan and Xiao 2019; Golub and Welsch 1969 (the quadrature)",
         presets=("default", "paper"),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.curvature.layout import channels_last
 from landscape.curvature.products import Linearisation, Part, Way, hessian_products
 from landscape.errors import NonFiniteError
 from landscape.memory import SavedBytes, available_memory
@@ -146,7 +147,7 @@ def gradient(problem: Problem) -> Tensor:
 
 def batch_gradient(problem: Problem, leaves: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     """The gradient of a batch's share of L by name; `leaves` require gradients."""
-    share = problem.objective(leaves, batch)
+    share = problem.objective(leaves, channels_last(batch))
     grads = torch.autograd.grad(share, list(leaves.values()), allow_unused=True)
     charge("gradient", len(batch))
     return {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), grads, strict=True)}

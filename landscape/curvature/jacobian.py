@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.curvature.layout import channels_last
 from landscape.errors import NotApplicableError
 from landscape.problem import Batch, Problem
 from landscape.work import charge
@@ -31,10 +32,10 @@ def parameter_jvp(
     Returns:
         (f, u), both of the outputs' shape (N, ...), detached.
     """
-    moving = {name: theta[name] for name in tangents}
+    moving, inputs = {name: theta[name] for name in tangents}, channels_last(batch).inputs
 
     def outputs(part: dict[str, Tensor]) -> Tensor:
-        result: Tensor = problem.outputs({**theta, **part}, batch.inputs, fold=True)
+        result: Tensor = problem.outputs({**theta, **part}, inputs, fold=True)
         return result
 
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -55,7 +56,7 @@ class InputJacobian:
     def __init__(self, problem: Problem, theta: Mapping[str, Tensor], batch: Batch) -> None:
         if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point():
             raise NotApplicableError("the inputs are not one floating-point tensor, so f has no derivative in them")
-        self._inputs = batch.inputs.detach().requires_grad_()
+        self._inputs = channels_last(batch).inputs.detach().requires_grad_()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             outputs = problem.outputs(theta, self._inputs, fold=True)
         charge("forward", len(batch))

@@ -6,7 +6,7 @@ The eigenpairs (theta, s) of T_m give Ritz pairs (theta, Q_m s) of A with the ex
 ||A Q_m s - theta Q_m s|| = beta_m |s_m|. Without reorthogonalisation rounding makes copies of converged eigenvalues;
 with it (twice is enough: Parlett, The Symmetric Eigenvalue Problem, section 6.9) the relation holds to rounding.
 
-Legend: P size, m steps, d deflated vectors.
+Legend: P size, m steps, d dimensions taken out.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class LanczosProcess:
     Args:
         start: a vector (P,) that is not zero, of the products' dtype and on their device.
         steps: products at most; the process ends earlier where the space is all of R^P (less the deflated directions).
-        deflate: orthonormal columns U (P, d): A is replaced by (I - UU') A (I - UU').
+        deflate: orthonormal columns U (P, d), in one tensor or cut into several: A is replaced by
+            (I - UU') A (I - UU').
         restart: j -> a random vector (P,); where the Krylov space is invariant (beta = 0 to rounding) the process goes
             on from it, orthogonalised, with beta = 0. That finds further copies of multiple eigenvalues and the null
             space; without it the process ends there.
@@ -114,13 +115,13 @@ class LanczosProcess:
         start: Tensor,
         steps: int,
         *,
-        deflate: Tensor | None = None,
+        deflate: Sequence[Tensor] = (),
         restart: Callable[[int], Tensor] | None = None,
     ) -> None:
-        self._deflate, self._restart = deflate, restart
-        self._dimension = start.numel() - (0 if deflate is None else deflate.shape[1])
+        self._deflate, self._restart = tuple(deflate), restart
+        self._dimension = start.numel() - sum(U.shape[1] for U in self._deflate)
         self._limit = min(steps, self._dimension)
-        start = _orthogonalised(start, None, deflate)
+        start = _orthogonalised(start, self._deflate)
         norm = float(start.norm())
         if self._limit < 1 or norm == 0.0:
             raise ValueError("the start vector lies in the deflated space")
@@ -152,7 +153,7 @@ class LanczosProcess:
         j = len(self._alpha)
         self._alpha.append(float(torch.dot(product.double(), self.vector.double())))
         basis = self._basis[:, : j + 1]
-        w = _orthogonalised(product, basis, self._deflate)
+        w = _orthogonalised(product, (*self._deflate, basis))
         size = float(w.norm())
         self._scale = max(self._scale, abs(self._alpha[-1]), size)
         invariant = size <= self._precision * self._scale or j + 1 == self._dimension
@@ -162,7 +163,7 @@ class LanczosProcess:
             return
         if invariant:
             assert self._restart is not None
-            w = _orthogonalised(self._restart(j).to(basis), basis, self._deflate)
+            w = _orthogonalised(self._restart(j).to(basis), (*self._deflate, basis))
             size = float(w.norm())
         self._basis[:, j + 1] = w / size
 
@@ -173,7 +174,7 @@ def lanczos(
     steps: int,
     *,
     stop: Callable[[Tridiagonal], bool] | None = None,
-    deflate: Tensor | None = None,
+    deflate: Sequence[Tensor] = (),
     restart: Callable[[int], Tensor] | None = None,
 ) -> KrylovSpace:
     """Run one Lanczos process on `operator`; `stop` is asked after each step, and True ends the run.
@@ -189,8 +190,8 @@ def lanczos(
 
 
 def lanczos_together(
-    operator: SymmetricOperator, starts: Sequence[Tensor], steps: int, *, deflate: Tensor | None = None
-) -> list[Tridiagonal]:
+    operator: SymmetricOperator, starts: Sequence[Tensor], steps: int, *, deflate: Sequence[Tensor] = ()
+) -> list[KrylovSpace]:
     """Run a Lanczos process from each start, all in step, so that one call gives the products of all of them.
 
     Cost: one product a step and start; the operator sees them as blocks (P, k), which it computes cheaper than singly.
@@ -200,17 +201,16 @@ def lanczos_together(
         products = operator.matmat(torch.stack([process.vector for process in running], dim=1))
         for column, process in enumerate(running):
             process.advance(products[:, column])
-    return [process.tridiagonal for process in processes]
+    return [process.space for process in processes]
 
 
 def _like(start: Tensor, operator: SymmetricOperator) -> Tensor:
     return start.to(dtype=operator.dtype, device=operator.device)
 
 
-def _orthogonalised(w: Tensor, basis: Tensor | None, deflate: Tensor | None) -> Tensor:
-    """`w` less its components in the basis and in the deflated space, by two passes of classical Gram-Schmidt."""
+def _orthogonalised(w: Tensor, spaces: Sequence[Tensor]) -> Tensor:
+    """`w` less its components in the spaces, which are orthogonal, by two passes of classical Gram-Schmidt."""
     for _ in range(2):
-        for space in (deflate, basis):
-            if space is not None:
-                w = w - space @ (space.T @ w)
+        for space in spaces:
+            w = w - space @ (space.T @ w)
     return w

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
 from landscape.linalg.lanczos import Tridiagonal
+
+_STEEPEST = 500.0  # of a tilt, over the range of the nodes
 
 
 @dataclass(frozen=True)
@@ -61,21 +64,52 @@ def mean_stderr(runs: Sequence[Tridiagonal], size: int) -> float:
     return float(np.sqrt(variance / len(runs)))
 
 
-def combine(size: int, known: Sequence[float], probes: Sequence[Density]) -> Density:
-    """Join known eigenvalues and the probes' average.
+def average(rules: Sequence[Density]) -> Density:
+    """The mean of n >= 1 densities."""
+    nodes = np.concatenate([rule.nodes for rule in rules])
+    return Density(nodes, np.concatenate([rule.weights / rule.weights.sum() for rule in rules]) / len(rules))
+
+
+def tilted(density: Density, mean: float) -> Density:
+    """The density on the same nodes that has the given mean and is nearest to `density` in relative entropy.
+
+    Its weights are w_i exp(eta theta_i) up to a factor (Csiszar 1975). A mean that no weights on these nodes have, or
+    only those of a single node, leaves `density` as it is.
+    """
+    nodes, weights = density.nodes, density.weights / density.weights.sum()
+    low, high = float(nodes.min()), float(nodes.max())
+    if not low < mean < high:
+        return density
+    scaled = (nodes - low) / (high - low)  # so that eta is a pure number
+
+    def at(eta: float) -> np.ndarray:
+        exponents = eta * scaled
+        result: np.ndarray = weights * np.exp(exponents - exponents.max())
+        return result / result.sum()
+
+    def excess(eta: float) -> float:
+        return float(at(eta) @ scaled) - (mean - low) / (high - low)
+
+    if excess(-_STEEPEST) > 0 or excess(_STEEPEST) < 0:
+        return density
+    return Density(nodes, at(brentq(excess, -_STEEPEST, _STEEPEST, xtol=1e-14)))
+
+
+def combine(size: int, known: Sequence[float], rest: Density | None) -> Density:
+    """Join known eigenvalues and the density of the others.
 
     Args:
         size: P.
-        known: eigenvalues that were deflated, d of them.
-        probes: the quadrature rules of Lanczos runs in the complement, at least one if d < P.
+        known: eigenvalues, d of them.
+        rest: what probes found in the complement; None if d = P.
 
     Returns:
-        phi = (1/P) sum_known delta + (P - d)/P times the mean of the probes' rules, sorted by node.
+        phi = (1/P) sum_known delta + (P - d)/P rest, sorted by node.
     """
-    rest = (size - len(known)) / size
-    nodes = np.concatenate([np.asarray(known, dtype=float), *(p.nodes for p in probes)])
-    weights = np.concatenate(
-        [np.full(len(known), 1 / size), *(p.weights / p.weights.sum() * rest / len(probes) for p in probes)]
-    )
+    values = np.asarray(known, dtype=float)
+    nodes, weights = values, np.full(len(values), 1 / size)
+    if rest is not None:
+        nodes = np.concatenate([nodes, rest.nodes])
+        weights = np.concatenate([weights, rest.weights / rest.weights.sum() * (size - len(values)) / size])
     order = np.argsort(nodes)
     return Density(nodes[order], weights[order])

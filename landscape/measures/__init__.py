@@ -9,22 +9,18 @@ from typing import Literal
 
 from landscape.catalog import CATALOG, About
 from landscape.measures.connectivity import connectivity, connectivity_batch
+from landscape.measures.density import spectral_density
+from landscape.measures.eigenvalues import top_eigenvalues
 from landscape.measures.evaluation import Evaluation, evaluate
 from landscape.measures.fisher_rao import fisher_rao
 from landscape.measures.jacobian import jacobian_norm
+from landscape.measures.krylov import DEFLATION_TOP, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps
 from landscape.measures.margin import margin
-from landscape.measures.spectrum import (
-    Spectrum,
-    compute_spectrum,
-    deflation_steps,
-    eigenvalue_steps,
-    spectral_density,
-    top_eigenvalues,
-)
 from landscape.measures.trace import hessian_trace
 from landscape.records import Record
 
 __all__ = [
+    "DEFLATION_TOP",
     "MEASURES",
     "Evaluation",
     "Measure",
@@ -53,8 +49,8 @@ class Measure:
         options: the settings of an analysis that it takes as keywords, besides those that it alone has
             (`landscape.config.measure_options`).
         about: what is said of it.
-        krylov: which steps it wants of the shared Krylov run: `eigenvalue`, until the first one is certain,
-            `deflation`, a fixed number; None if it needs no Krylov run.
+        krylov: what it wants of the shared Krylov run: `eigenvalue`, that the first one is certain within the budget,
+            `deflation`, that within fewer steps; None if it needs no Krylov run.
         engines: who can compute it.
     """
 

@@ -27,8 +27,8 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
         theta' F theta = E_x Var_{p(x)}(u),   u = J_theta theta,   p(x) = softmax(f(x))
 
     for softmax cross-entropy; for another loss with a label distribution u' F_f u takes the place of the variance.
-    One forward-mode product a batch gives u, nothing is sampled. With the data's labels (`empirical`) it is E (u .
-    dl/df)^2.
+    One forward-mode product a batch gives the u of a group, and their sum that of the network; nothing is sampled. With
+    the data's labels (`empirical`) it is E (u . dl/df)^2.
 
     Args:
         problem: the problem.
@@ -40,7 +40,7 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
             theta_s, from u with
         theta restricted to s. They do not add up: the cross terms are missing.
 
-    Cost: 2/3 gradient-equivalents for the network and as much for each group.
+    Cost: 2/3 gradient-equivalents for each group.
 
     Raises:
         NotApplicableError: the loss defines no label distribution, or samples depend on each other (bn="train").
@@ -53,35 +53,32 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
     if problem.bn == "train":
         raise NotApplicableError("with --bn train the samples of a group depend on each other")
     theta = problem.parameters
-    parts: dict[str | None, tuple[str, ...]] = {None: tuple(theta)}
     groups = group_parameters(problem.infos, by)
-    # one group is the network itself
-    parts |= {group: names for group, names in groups.items() if len(names) < len(theta)}
-    announce(on_progress, WEIGHTS["jvp"] * len(parts))
-    # a column a part, the last one for the data's own labels
-    values_NS = np.zeros((len(problem), len(parts) + 1))
+    announce(on_progress, WEIGHTS["jvp"] * len(groups))
+    # a column a group, one for the network, and one for it with the data's own labels
+    values_NS = np.zeros((len(problem), len(groups) + 2))
     for batch in problem.batches():
         rows = slice(batch.start, batch.stop)
-        for column, (part, names) in enumerate(parts.items()):
-            f, u = parameter_jvp(problem, theta, batch, {name: theta[name] for name in names})
-            values_NS[rows, column] = form(f, batch.targets, u).double().cpu()
-            if part is None:
-                leaf = f.detach().requires_grad_()
-                (slope,) = torch.autograd.grad(problem.losses_of(leaf, batch).sum(), leaf)
-                values_NS[rows, -1] = (slope * u).reshape(len(batch), -1).sum(1).double().square().cpu()
+        products = [parameter_jvp(problem, theta, batch, {n: theta[n] for n in names}) for names in groups.values()]
+        f, us = products[0][0], [u for _, u in products]
+        u = torch.stack(us).sum(0)  # linear in the direction, and the groups make up the network
+        for column, part in enumerate([*us, u]):
+            values_NS[rows, column] = form(f, batch.targets, part).double().cpu()
+        leaf = f.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(problem.losses_of(leaf, batch).sum(), leaf)
+        values_NS[rows, -1] = (slope * u).reshape(len(batch), -1).sum(1).double().square().cpu()
     weights = problem.weights.numpy()
     values_NS = problem.group.sum_array(values_NS)
-    *means, from_data = map(float, weighted_mean(values_NS, weights))
-    squared = dict(zip(parts, means, strict=True))
+    *by_group, value, from_data = map(float, weighted_mean(values_NS, weights))
     return Record(
-        value=squared[None],
+        value=value,
         stderr=0.0,
-        sampling_stderr=sampling_stderr(values_NS[:, 0], weights, sampled_share=len(problem) / problem.population),
-        groups={group: squared.get(group, squared[None]) for group in groups},
+        sampling_stderr=sampling_stderr(values_NS[:, -2], weights, sampled_share=len(problem) / problem.population),
+        groups=dict(zip(groups, by_group, strict=True)),
         details={
             "variants": {
-                "model_squared": squared[None],
-                "model_root": math.sqrt(squared[None]),
+                "model_squared": value,
+                "model_root": math.sqrt(value),
                 "empirical_squared": from_data,
                 "empirical_root": math.sqrt(from_data),
             }

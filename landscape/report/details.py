@@ -52,7 +52,11 @@ def _density(record: Record, analysis: Analysis) -> Rows:
             found.append(("tr H", format_value(trace.value, trace.stderr)))
     found.append(("smoothing width σ", format_value(number(record.details, "sigma"))))
     return found + _numbers(
-        record, ("deflated", "deflated eigenpairs"), ("probes", "probes"), ("steps", "steps a probe")
+        record,
+        ("deflated", "dimensions taken out"),
+        ("runs", "Lanczos runs in the rest"),
+        ("steps", "steps a run"),
+        ("probes", "further probes of the mean"),
     )
 
 

@@ -22,7 +22,15 @@ from landscape.config.measure_options import own_options
 from landscape.config.recipe import validate
 from landscape.distributed import ALONE, Group, parse_devices
 from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
-from landscape.measures import MEASURES, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps, evaluate
+from landscape.measures import (
+    DEFLATION_TOP,
+    MEASURES,
+    Spectrum,
+    compute_spectrum,
+    deflation_steps,
+    eigenvalue_steps,
+    evaluate,
+)
 from landscape.memory import watch_peak
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
@@ -235,6 +243,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                 else:
                     records[name] = _one(problem, name, settings, shared, on_event)
                     known.keep(name, options.get(name, {}), records[name])
+                shared.let_go(name)
                 tell(MeasureFinished(name, records[name], cached=name in found))
         except KeyboardInterrupt as error:
             raise Interrupted(finish(whole=False)) from error
@@ -242,13 +251,16 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
 
 
 class _SharedSpectrum:
-    """The one Krylov run of an analysis, made when the first measure asks for it."""
+    """The one Krylov run of an analysis: made when the first measure asks for it, let go after the last that does."""
 
     def __init__(self, problem: Problem, settings: AnalysisSettings, names: Sequence[str]) -> None:
-        wanted = {MEASURES[name].krylov for name in names}
+        self._waiting = {name for name in names if MEASURES[name].krylov is not None}
+        wanted = {MEASURES[name].krylov for name in self._waiting}
         self._problem, self._settings = problem, settings
-        self._fewest = deflation_steps(problem, settings.budget) if "deflation" in wanted else 1
-        self._most = eigenvalue_steps(problem, settings.budget) if "eigenvalue" in wanted else self._fewest
+        deflated = deflation_steps(problem, settings.budget) if "deflation" in wanted else 1
+        self._fewest = deflated if deflated == problem.size else 1
+        self._most = max(deflated, eigenvalue_steps(problem, settings.budget) if "eigenvalue" in wanted else 1)
+        self._top = max(settings.top, DEFLATION_TOP) if "deflation" in wanted else settings.top
         self._spectrum: Spectrum | None = None
 
     def get(self, on_progress: Callable[[str, float], None] | None) -> Spectrum:
@@ -258,13 +270,19 @@ class _SharedSpectrum:
                 self._problem,
                 fewest=self._fewest,
                 most=self._most,
-                top=settings.top,
+                top=self._top,
                 rtol=settings.rtol,
                 seed=settings.seed,
                 hvp=settings.hvp,
                 on_progress=on_progress,
             )
         return self._spectrum
+
+    def let_go(self, name: str) -> None:
+        """The measure `name` is done: the basis and the graphs are kept only while another waits for them."""
+        self._waiting.discard(name)
+        if not self._waiting:
+            self._spectrum = None
 
 
 def _one(

@@ -159,7 +159,7 @@ def test_deflation_finds_the_spectrum_of_the_rest() -> None:
     A = rotated(values)
     w, V = np.linalg.eigh(A)
     known = torch.from_numpy(V[:, [6, 0]].copy())  # 9 and -4
-    space = lanczos(Dense(A), normal(7), 7, deflate=known, restart=lambda j: normal(7, j + 1))
+    space = lanczos(Dense(A), normal(7), 7, deflate=[known], restart=lambda j: normal(7, j + 1))
     np.testing.assert_allclose(space.tridiagonal.ritz().values, [7, 3, 3, 1, 0], atol=1e-12)
     assert float((known.T @ space.basis).abs().max()) < 1e-13
     assert w[6] == pytest.approx(9)
@@ -168,7 +168,7 @@ def test_deflation_finds_the_spectrum_of_the_rest() -> None:
 def test_deflating_all_or_starting_inside_is_refused() -> None:
     A = rotated(SPECTRA["two by two"])
     with pytest.raises(ValueError, match="deflated"):
-        lanczos(Dense(A), normal(2), 2, deflate=torch.eye(2, dtype=torch.float64))
+        lanczos(Dense(A), normal(2), 2, deflate=[torch.eye(2, dtype=torch.float64)])
 
 
 def test_stop_is_asked_after_each_step_and_ends_the_run() -> None:

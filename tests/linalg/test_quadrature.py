@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from test_lanczos import Dense, normal, rotated
 
 from landscape.linalg.lanczos import lanczos
 from landscape.linalg.probes import gaussian
-from landscape.linalg.quadrature import Density, combine, mean_stderr, probe_density
+from landscape.linalg.quadrature import Density, average, combine, mean_stderr, probe_density, tilted
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -29,7 +30,7 @@ def test_a_run_of_m_steps_gives_the_first_2m_minus_1_moments_exactly(steps: int)
 def test_a_known_spectrum_comes_back_whole() -> None:
     """All P eigenvalues known: the density is their comb."""
     values = [3.0, 1.0, 1.0, -2.0]
-    density = combine(4, values, [])
+    density = combine(4, values, None)
     assert density.nodes.tolist() == sorted(values)
     assert density.weights.tolist() == [0.25] * 4
     assert density.mean == pytest.approx(0.75)
@@ -38,9 +39,33 @@ def test_a_known_spectrum_comes_back_whole() -> None:
 def test_weights_sum_to_one_with_and_without_deflation() -> None:
     probes = [Density(np.array([0.0, 1.0]), np.array([0.2, 0.8])), Density(np.array([0.5]), np.array([1.0]))]
     for known in ([], [7.0], [7.0, 5.0, 3.0]):
-        density = combine(10, known, probes)
+        density = combine(10, known, average(probes))
         assert density.weights.sum() == pytest.approx(1, rel=1e-14)
         assert density.mean == pytest.approx((sum(known) + (10 - len(known)) * 0.65) / 10)
+
+
+def test_a_tilt_moves_the_mean_and_nothing_else_that_it_need_not() -> None:
+    """Of all weights on these nodes with that mean, the nearest in relative entropy: checked by a general optimiser."""
+    rule = Density(np.array([-1.0, 0.0, 0.5, 40.0]), np.array([0.3, 0.6, 0.09, 0.01]))
+    for mean in (-0.5, rule.mean, 0.2, 10.0):
+        found = tilted(rule, mean)
+        assert found.mean == pytest.approx(mean, abs=1e-9)
+        assert found.weights.sum() == pytest.approx(1, rel=1e-13)
+        assert found.nodes is rule.nodes
+        constraints = [
+            {"type": "eq", "fun": lambda w: w.sum() - 1},
+            {"type": "eq", "fun": lambda w, mean=mean: w @ rule.nodes - mean},
+        ]
+        best = minimize(
+            lambda w: (w * np.log(w / rule.weights)).sum(), found.weights * 0.9 + 0.025, bounds=[(1e-9, 1)] * 4,
+            constraints=constraints, tol=1e-13,
+        )  # fmt: skip
+        assert (found.weights * np.log(found.weights / rule.weights)).sum() <= best.fun + 1e-6
+    np.testing.assert_allclose(tilted(rule, rule.mean).weights, rule.weights, rtol=1e-9)
+    for impossible in (-1.0, 40.0, 50.0, float("nan")):
+        assert tilted(rule, impossible) is rule
+    single = Density(np.array([2.0]), np.array([1.0]))
+    assert tilted(single, 2.5) is single
 
 
 @pytest.mark.parametrize("inexact", [0.0, 0.3])
@@ -58,8 +83,8 @@ def test_the_mean_is_unbiased_whatever_was_taken_out(inexact: float) -> None:
     known = np.diag(U.T @ A @ U).tolist()
     means = []
     for k in range(1500):
-        run = lanczos(Dense(A), gaussian(6, 0, k, dtype=torch.float64), 1, deflate=torch.from_numpy(U))
-        means.append(combine(6, known, [probe_density(run.tridiagonal)]).mean)
+        run = lanczos(Dense(A), gaussian(6, 0, k, dtype=torch.float64), 1, deflate=[torch.from_numpy(U)])
+        means.append(combine(6, known, probe_density(run.tridiagonal)).mean)
     assert np.mean(means) == pytest.approx(values.mean(), abs=4 * np.std(means) / np.sqrt(len(means)))
 
 
@@ -85,7 +110,7 @@ def test_the_density_of_a_known_law() -> None:
     G = rng.normal(size=(300, 300))
     A = (G + G.T) / np.sqrt(2 * 300)
     rules = [probe_density(lanczos(Dense(A), normal(300, k), 12).tridiagonal) for k in range(10)]
-    density = combine(300, [], rules)
+    density = combine(300, [], average(rules))
     for order, moment in ((2, 1), (4, 2), (6, 5)):
         assert density.weights @ density.nodes**order == pytest.approx(moment, rel=0.1)
     assert density.nodes.min() > -2.15
@@ -105,7 +130,7 @@ def test_the_standard_error_of_the_mean_is_that_of_directions_on_a_sphere(deflat
     inside = (np.eye(8) - U @ U.T) @ A @ (np.eye(8) - U @ U.T)
     means, claims = [], []
     for k in range(4000):
-        run = lanczos(Dense(A), gaussian(8, 0, k, dtype=torch.float64), 1, deflate=torch.from_numpy(U)).tridiagonal
+        run = lanczos(Dense(A), gaussian(8, 0, k, dtype=torch.float64), 1, deflate=[torch.from_numpy(U)]).tridiagonal
         means.append(run.alpha[0])
         claims.append(mean_stderr([run], 8 - deflated) ** 2)
     d = 8 - deflated

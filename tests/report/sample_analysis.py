@@ -118,7 +118,8 @@ def synthetic_analysis(
             2431.3 / size * scale, 90.0 / size * scale, 160.0 / size * scale, False, 201.0, 46.0, {},
             {
                 "nodes": nodes.tolist(), "weights": weights.tolist(),
-                "curve": {"x": x.tolist(), "density": density.tolist()}, "sigma": sigma, "probes": 3, "steps": 28,
+                "curve": {"x": x.tolist(), "density": density.tolist()}, "sigma": sigma,
+                "deflated": 9, "runs": 1, "steps": 8, "probes": 4,
             },
         ),
         "fisher_rao": Record(
