@@ -60,13 +60,14 @@ class Shifted:
         problem: the problem; its parameters theta are read once, now.
         span: consecutive samples (start, stop) that this process computes alone; None for all of them, which the
             processes of the problem's group share: each then makes the same calls and gets the same results.
+        theta: the problem's parameters (P,), where they are at hand.
     """
 
-    def __init__(self, problem: Problem, span: tuple[int, int] | None = None) -> None:
+    def __init__(self, problem: Problem, span: tuple[int, int] | None = None, theta: Tensor | None = None) -> None:
         self._problem = problem
         self._span = span
         self._named = problem.parameters
-        self.theta = flatten(self._named)
+        self.theta = flatten(self._named) if theta is None else theta
         low, high = span or (0, len(problem))
         self._low = low
         self.weights = problem.weights[low:high].numpy()

@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.curvature.shifted import Shifted
 from landscape.errors import NotApplicableError
+from landscape.parameters import flatten
 from landscape.problem import BN_GROUP, Problem
 
 
@@ -38,6 +39,7 @@ class SampleGroups:
         weights = problem.weights.numpy()
         spans = [(low, min(low + size, len(problem))) for low in range(0, len(problem), size)]
         self._problem = problem
+        self._theta = flatten(problem.parameters)
         self.samples = len(problem)
         self.spans = [(low, high) for low, high in spans if weights[low:high].sum() > 0]
         self.omega = np.array([weights[low:high].sum() for low, high in self.spans]) / problem.total_weight
@@ -50,10 +52,14 @@ class SampleGroups:
     def own(self) -> Iterator[tuple[int, Shifted]]:
         """This process's groups by number, as functions of a shift of the weights."""
         if self.together:
-            yield 0, Shifted(self._problem)
+            yield 0, Shifted(self._problem, None, self._theta)
             return
         for g in self._problem.group.share(len(self)):
-            yield g, Shifted(self._problem, self.spans[g])
+            yield g, self.group(g)
+
+    def group(self, g: int) -> Shifted:
+        """Group g, computed by this process alone."""
+        return Shifted(self._problem, self.spans[g], self._theta)
 
     def rows(self, g: int) -> tuple[int, int]:
         """The samples of group g, (start, stop)."""
