@@ -16,13 +16,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from landscape.catalog import connectivity, fisher, hessian, jacobian, margin
+from landscape.catalog import connectivity, fisher, hessian, jacobian, margin, perturbation
 from landscape.catalog.about import About
 
 __all__ = ["CATALOG", "PRESETS", "About", "expand"]
 
 CATALOG: Mapping[str, About] = MappingProxyType(
-    {about.name: about for family in (hessian, fisher, connectivity, margin, jacobian) for about in family.ENTRIES}
+    {
+        about.name: about
+        for family in (
+            hessian,
+            fisher,
+            connectivity,
+            margin,
+            jacobian,
+            perturbation,
+        )
+        for about in family.ENTRIES
+    }
 )
 """The measures, in the order in which they are shown."""
 

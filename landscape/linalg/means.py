@@ -27,6 +27,36 @@ def sampling_stderr(values: np.ndarray, weights: np.ndarray, *, sampled_share: f
     return float(np.sqrt((1 - sampled_share) * n / (n - 1) * (deviation @ deviation)))
 
 
+def repeated_sampling_stderr(
+    sums: np.ndarray, squares: np.ndarray, repeats: int, weights: np.ndarray, *, sampled_share: float
+) -> float:
+    """`sampling_stderr` of means over repetitions that have noise of their own, which is taken out.
+
+    Sample n has the mean x_n = sums_n/K of K independent repetitions, less the weighted mean of each repetition, so
+    that what the repetition does to all samples is gone. E x_n^2 is the square of what the sample differs by plus
+    s_n^2/K for the variance s_n^2 over its repetitions.
+
+    Args:
+        sums: sum over the repetitions of the centred values, (N,).
+        squares: sum of their squares, (N,).
+        repeats: K.
+        weights: w_n (N,).
+        sampled_share: n/N of the population; 0 is returned where all is sampled.
+
+    Returns:
+        The standard error; NaN for one sample, for K = 1, or where the noise hides what the samples differ by.
+    """
+    if sampled_share >= 1:
+        return 0.0
+    n = len(weights)
+    if n < 2 or repeats < 2:
+        return float("nan")
+    share = weights / weights.sum()
+    noise = (squares - sums**2 / repeats) / (repeats - 1) / repeats
+    excess = float(share**2 @ ((sums / repeats) ** 2 - noise))
+    return float(np.sqrt((1 - sampled_share) * n / (n - 1) * excess)) if excess >= 0 else float("nan")
+
+
 def quantile_stderr(values: np.ndarray, level: float, *, sampled_share: float, seed: int) -> float:
     """The bootstrap standard error of a quantile of (N,) values, times sqrt(1 - n/N).
 

@@ -40,7 +40,18 @@ def gaussian(size: int, seed: int, *keys: int, dtype: torch.dtype, device: torch
         dtype: floating type of the result.
         device: where the result goes.
     """
+    values = scipy.special.ndtri(_open_interval(size, seed, *keys))
+    return torch.from_numpy(values).to(device=device, dtype=dtype)
+
+
+def uniform(size: int, seed: int, *keys: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """A vector (size,) of independent values, uniform in (-1, 1): E v v' = I/3. Arguments as for `gaussian`."""
+    values = 2 * _open_interval(size, seed, *keys) - 1
+    return torch.from_numpy(values).to(device=device, dtype=dtype)
+
+
+def _open_interval(size: int, seed: int, *keys: int) -> np.ndarray:
+    """Uniform values in (0, 1), 53 bits."""
     generator = np.random.default_rng(np.random.SeedSequence([seed, *keys]))
     bits = np.frombuffer(generator.bytes(8 * size), dtype="<u8")
-    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1), 53 bits
-    return torch.from_numpy(scipy.special.ndtri(uniform)).to(device=device, dtype=dtype)
+    return np.asarray(((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)

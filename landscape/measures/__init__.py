@@ -8,15 +8,21 @@ from types import MappingProxyType
 from typing import Literal
 
 from landscape.catalog import CATALOG, About
+from landscape.measures.average_sharpness import average_sharpness
 from landscape.measures.connectivity import connectivity, connectivity_batch
 from landscape.measures.density import spectral_density
 from landscape.measures.eigenvalues import top_eigenvalues
 from landscape.measures.evaluation import Evaluation, evaluate
 from landscape.measures.fisher_rao import fisher_rao
 from landscape.measures.jacobian import jacobian_norm
+from landscape.measures.keskar_sharpness import keskar_sharpness
 from landscape.measures.krylov import DEFLATION_TOP, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps
+from landscape.measures.learning_coefficient import local_learning_coefficient
 from landscape.measures.margin import margin
+from landscape.measures.pac_bayes import pac_bayes_sigma, pac_bayes_sigma_magnitude
+from landscape.measures.sam_sharpness import asam_sharpness, sam_sharpness
 from landscape.measures.trace import hessian_trace
+from landscape.measures.worst_sharpness import worst_sharpness
 from landscape.records import Record
 
 __all__ = [
@@ -25,6 +31,8 @@ __all__ = [
     "Evaluation",
     "Measure",
     "Spectrum",
+    "asam_sharpness",
+    "average_sharpness",
     "compute_spectrum",
     "connectivity",
     "connectivity_batch",
@@ -34,9 +42,15 @@ __all__ = [
     "fisher_rao",
     "hessian_trace",
     "jacobian_norm",
+    "keskar_sharpness",
+    "local_learning_coefficient",
     "margin",
+    "pac_bayes_sigma",
+    "pac_bayes_sigma_magnitude",
+    "sam_sharpness",
     "spectral_density",
     "top_eigenvalues",
+    "worst_sharpness",
 ]
 
 
@@ -91,6 +105,14 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             Measure(connectivity_batch, ("connectivity_batch", "by"), CATALOG["connectivity_batch"]),
             Measure(margin, ("seed",), CATALOG["margin"]),
             Measure(jacobian_norm, ("rtol", "budget", "seed"), CATALOG["jacobian_norm"]),
+            Measure(sam_sharpness, ("rtol", "budget", "seed"), CATALOG["sam_sharpness"]),
+            Measure(asam_sharpness, ("rtol", "budget", "seed"), CATALOG["asam_sharpness"]),
+            Measure(average_sharpness, ("rtol", "budget", "seed"), CATALOG["average_sharpness"]),
+            Measure(worst_sharpness, ("rtol", "budget", "seed"), CATALOG["worst_sharpness"]),
+            Measure(keskar_sharpness, ("rtol", "budget", "seed"), CATALOG["keskar_sharpness"]),
+            Measure(pac_bayes_sigma, ("rtol", "budget", "seed"), CATALOG["pac_bayes_sigma"]),
+            Measure(pac_bayes_sigma_magnitude, ("rtol", "budget", "seed"), CATALOG["pac_bayes_sigma_magnitude"]),
+            Measure(local_learning_coefficient, ("rtol", "budget", "seed"), CATALOG["local_learning_coefficient"]),
         )
     }
 )

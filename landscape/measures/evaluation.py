@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from landscape.errors import NonFiniteError
 from landscape.problem import Problem
+from landscape.problem.predictions import right_labels
 from landscape.work import charge
 
 
@@ -43,11 +42,9 @@ def evaluate(problem: Problem) -> Evaluation:
             wrong, where = len(bad), (batch.start, batch.stop - 1, batch.start + int(bad[0]))
             break
         loss += float((losses.double() * batch.weights.double()).sum()) / problem.total_weight
-        if _are_logits(problem, outputs, batch.targets):
-            ignored = problem.ignored_label
-            kept = torch.ones_like(batch.targets, dtype=torch.bool) if ignored is None else batch.targets != ignored
-            correct += int(((outputs.argmax(1) == batch.targets) & kept).sum())
-            counted += int(kept.sum())
+        labels = right_labels(problem, outputs, batch.targets)
+        if labels is not None:
+            correct, counted = correct + int(labels[0].sum()), counted + int(labels[1].sum())
             classes = outputs.shape[1]
     group = problem.group
     mine = np.zeros((group.size, 8))
@@ -63,16 +60,3 @@ def evaluate(problem: Problem) -> Evaluation:
     loss, correct, counted = of_all[:, 0].sum(), int(of_all[:, 1].sum()), int(of_all[:, 2].sum())
     classes = int(of_all[:, 3].max())
     return Evaluation(float(loss), correct / counted if counted else math.nan, classes or None)
-
-
-def _are_logits(problem: Problem, outputs: Any, targets: Any) -> bool:
-    """Whether the outputs are logits (N, K, ...) for integer labels (N, ...)."""
-    if problem.classes:
-        return True
-    return (
-        problem.ignored_label is not None
-        and isinstance(outputs, Tensor)
-        and isinstance(targets, Tensor)
-        and not targets.is_floating_point()
-        and outputs.shape[:1] + outputs.shape[2:] == targets.shape
-    )

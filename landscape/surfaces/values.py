@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import NotApplicableError
 from landscape.problem import Problem
+from landscape.problem.predictions import right_labels
 from landscape.work import charge
 
 Named = Mapping[str, Tensor]
@@ -33,23 +33,11 @@ def value_at(problem: Problem, theta: Named) -> tuple[float, float]:
             losses = problem.losses_of(outputs, batch)
         charge("forward", len(batch))
         loss += float((losses.cpu().double() * batch.weights.cpu().double()).sum()) / problem.total_weight
-        if _are_logits(problem, outputs, batch.targets):
-            ignored = problem.ignored_label
-            kept = torch.ones_like(batch.targets, dtype=torch.bool) if ignored is None else batch.targets != ignored
-            correct += int(((outputs.argmax(1) == batch.targets) & kept).sum())
-            counted += int(kept.sum())
+        labels = right_labels(problem, outputs, batch.targets)
+        if labels is not None:
+            correct, counted = correct + int(labels[0].sum()), counted + int(labels[1].sum())
     known = counted > 0 and math.isfinite(loss)
     return loss, correct / counted if known else math.nan
-
-
-def _are_logits(problem: Problem, outputs: Any, targets: Any) -> bool:
-    return problem.classes or (
-        problem.ignored_label is not None
-        and isinstance(outputs, Tensor)
-        and isinstance(targets, Tensor)
-        and not targets.is_floating_point()
-        and outputs.shape[:1] + outputs.shape[2:] == targets.shape
-    )
 
 
 @dataclass

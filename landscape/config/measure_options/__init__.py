@@ -8,13 +8,18 @@ from typing import Any
 
 import yaml
 
+from landscape.config.measure_options import perturbation
 from landscape.config.measure_options.base import MeasureOptions
 from landscape.config.recipe import validate
 from landscape.errors import OptionError, near
 
 __all__ = ["MEASURE_OPTIONS", "MeasureOptions", "own_options", "read_assignments"]
 
-MEASURE_OPTIONS: Mapping[str, type[MeasureOptions]] = MappingProxyType({})
+MEASURE_OPTIONS: Mapping[str, type[MeasureOptions]] = MappingProxyType(
+    {
+        **perturbation.OPTIONS,
+    }
+)
 
 
 def own_options(measure: str, given: Mapping[str, Any]) -> dict[str, Any]:
