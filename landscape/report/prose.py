@@ -1,0 +1,26 @@
+"""Symbols in prose: H_s in a text is an H with a subscript. Both writers set what is found here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SYMBOL = re.compile(r"(?<![A-Za-z_])([A-Za-zθλΣ])_([a-z]+)(?![A-Za-z_])")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a text; with an `index` the text is a symbol and the index its subscript."""
+
+    text: str
+    index: str = ""
+
+
+def spans(text: str) -> list[Span]:
+    """The text in pieces, plain ones and symbols of one letter with a subscript."""
+    found, end = [], 0
+    for match in _SYMBOL.finditer(text):
+        found += [Span(text[end : match.start()]), Span(match[1], match[2])]
+        end = match.end()
+    found.append(Span(text[end:]))
+    return [span for span in found if span.text]
