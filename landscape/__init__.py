@@ -33,7 +33,7 @@ _EXPORTS = {
     "margin": "landscape.measures",
     "spectral_density": "landscape.measures",
     "top_eigenvalues": "landscape.measures",
-    "write_report": "landscape.report",
+    "write_report": "landscape.workflows.reporting",
 }
 
 __all__ = [
@@ -72,8 +72,8 @@ if TYPE_CHECKING:
     from landscape.problem import Problem
     from landscape.problem.load import load
     from landscape.records import Analysis, Record
-    from landscape.report import write_report
     from landscape.workflows.analyze import analyze, analyze_checkpoint
+    from landscape.workflows.reporting import write_report
     from landscape.workflows.tracking import Tracker
 
 

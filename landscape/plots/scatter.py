@@ -44,6 +44,7 @@ UP = AXES - 0.06
 TOP = 0.08
 TITLE = 0.2
 ROW = 0.155
+HEIGHT = TOP + TITLE + ROW + AXES + BOTTOM
 LETTER = 0.125  # inches: the height of a name
 RADIUS = 0.03
 MOST_NAMES = 12
@@ -77,32 +78,60 @@ class ScatterPanel:
 
 def scatter_figure(panels: Sequence[ScatterPanel], *, label: str, note: str = "") -> Figure:
     """Draw the panels; `label` is that of the axis of y, `note` stands below them."""
+    return scatter_figures(panels, label=label, note=note, most=max(len(panels), 1))[0]
+
+
+def scatter_figures(
+    panels: Sequence[ScatterPanel], *, label: str, note: str = "", most: int = 6, tallest: float = math.inf
+) -> list[Figure]:
+    """Draw the panels in as many figures as it takes; points carry the same names or numbers in all of them.
+
+    Args:
+        panels: what is drawn.
+        label: of the axis of y.
+        note: stands below each figure.
+        most: panels in a figure.
+        tallest: inches of a figure, which has fewer panels where its key takes much room; one row it has always.
+    """
     if not panels:
-        return empty_figure("There is no correlation to show.")
+        return [empty_figure("There is no correlation to show.")]
     with style():
         names = list(dict.fromkeys(name for panel in panels for name in panel.names))
-        rows = math.ceil(len(panels) / 2)
-        height = TOP + TITLE + ROW + AXES + BOTTOM
         marks, key = _marks(panels, names)
         lines = _key_lines(names) if key else []
         if len(names) > MOST_NUMBERS:
             note = f"{note} {len(names)} points: too many to name.".strip()
         notes = _wrapped(note, WIDTH) if note else []
         below = ROW * (len(lines) + len(notes)) + (0.12 if lines or notes else 0.0)
-        tall = rows * height + below
-        figure = Figure(figsize=(WIDTH, tall))
-        for number, panel in enumerate(panels):
-            row, column = divmod(number, 2)
-            top = tall - row * height
-            _draw(figure, panel, column * (COLUMN + GAP), top, label, marks)
-        y = below - 0.06
-        for line in lines:
-            for left, text in line:
-                figure.text(left / WIDTH, y / tall, text, size=SMALL, va="top", color=INK)
-            y -= ROW
-        for text in notes:
-            figure.text(0, y / tall, text, size=SMALL, va="top", color=GREY)
-            y -= ROW
+        fitting = 2 * max(1, int(min((tallest - below) / HEIGHT, len(panels))))
+        step = min(most, fitting)
+        return [
+            _figure(panels[start : start + step], label, marks, lines, notes, below)
+            for start in range(0, len(panels), step)
+        ]
+
+
+def _figure(
+    panels: Sequence[ScatterPanel],
+    label: str,
+    marks: dict[str, str],
+    lines: Sequence[Sequence[tuple[float, str]]],
+    notes: Sequence[str],
+    below: float,
+) -> Figure:
+    tall = math.ceil(len(panels) / 2) * HEIGHT + below
+    figure = Figure(figsize=(WIDTH, tall))
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, 2)
+        _draw(figure, panel, column * (COLUMN + GAP), tall - row * HEIGHT, label, marks)
+    y = below - 0.06
+    for line in lines:
+        for left, text in line:
+            figure.text(left / WIDTH, y / tall, text, size=SMALL, va="top", color=INK)
+        y -= ROW
+    for text in notes:
+        figure.text(0, y / tall, text, size=SMALL, va="top", color=GREY)
+        y -= ROW
     return figure
 
 

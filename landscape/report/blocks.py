@@ -68,11 +68,15 @@ class Cell:
 
 Row = Sequence[str | Cell]
 
+CROWDED = 8
+"""A table of more columns is set closer."""
+
 
 @dataclass(frozen=True)
 class Table:
     """Columns and rows; `foot` are rows below a rule. A `small` table is set in smaller letters.
 
+    A row of one cell spans the table: a heading for those below it.
     A table that is not `breakable` stands on one page, so it must fit on one.
     """
 

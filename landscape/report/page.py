@@ -10,6 +10,7 @@ from importlib import resources
 from xml.etree import ElementTree
 
 from landscape.report.blocks import (
+    CROWDED,
     Block,
     Cell,
     Column,
@@ -71,8 +72,8 @@ class _Page:
         main = _element("main", *self._blocks(document.lead))
         if self._several:
             main.append(self._contents())
-        for part in document.parts:
-            main.append(self._part(part))
+        for number, part in enumerate(document.parts, start=1):
+            main.append(self._part(part, number))
         words = " · ".join(word for word in (f"landscape {document.version}", document.dated) if word)
         return _element("html", head, _element("body", top, main, _element("footer", words)), lang="en")
 
@@ -85,10 +86,10 @@ class _Page:
             lines.append(line)
         return _element("nav", _element("h2", "Contents"), _element("ol", *lines), **{"aria-label": "Contents"})
 
-    def _part(self, part: Part) -> Element:
+    def _part(self, part: Part, number: int) -> Element:
         section = _element("section", id=part.key)
         if self._several:
-            section.append(_element("h2", part.title))
+            section.append(_element("h2", _element("span", f"{number} ", **{"class": "quiet"}), part.title))
         section.extend(self._blocks(part.blocks))
         return section
 
@@ -173,11 +174,15 @@ def _table(table: Table) -> Element:
     ]
     if table.foot:
         parts.append(_element("tfoot", *(_row(table.columns, widths, row) for row in table.foot)))
-    made = _element("table", *parts, **({"class": "small"} if table.small else {}))
+    closer = "crowded" if len(table.columns) > CROWDED else "small" if table.small else ""
+    made = _element("table", *parts, **({"class": closer} if closer else {}))
     return _element("div", made, **{"class": "scroll", "tabindex": "0", "role": "group", "aria-label": "table"})
 
 
 def _row(columns: Sequence[Column], widths: Sequence[float], row: Row) -> Element:
+    if len(row) == 1:
+        alone = as_cell(row[0])
+        return _element("tr", _element("td", alone.text, colspan=str(len(columns)), **{"class": f"text {alone.mark}"}))
     return _element(
         "tr",
         *(_cell(column, width, as_cell(cell)) for column, width, cell in zip(columns, widths, row, strict=True)),
@@ -206,7 +211,7 @@ def _part_width(table: Table, place: int) -> float:
     """The widest part from the decimal point on in a column, in widths of a figure; raised figures are narrower."""
     if table.columns[place].kind != "decimal":
         return 0.0
-    parts = [_split(as_cell(row[place]).text)[1] for row in (*table.rows, *table.foot)]
+    parts = [_split(as_cell(row[place]).text)[1] for row in (*table.rows, *table.foot) if len(row) > 1]
     return max((sum(0.6 if letter in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻." else 1.0 for letter in part) for part in parts), default=0.0)
 
 

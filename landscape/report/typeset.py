@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import typst
 
 from landscape.report.blocks import (
+    CROWDED,
     Block,
     Document,
     Explained,
@@ -30,6 +32,7 @@ from landscape.report.prose import spans
 Plain = dict[str, Any]
 
 _BREAK = "\u200b"  # a space of no width
+_HASH = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")
 
 
 def typeset(document: Document) -> bytes:
@@ -106,7 +109,7 @@ def _table(table: Table) -> Plain:
         return [[_cell(cell, name=place in names) for place, cell in enumerate(row)] for row in given]
 
     return {
-        "type": "table", "columns": columns, "rows": rows(table.rows), "foot": rows(table.foot), "small": table.small,
+        "type": "table", "columns": columns, "rows": rows(table.rows), "foot": rows(table.foot), "small": table.small, "crowded": len(table.columns) > CROWDED,
         "breakable": table.breakable,
     }  # fmt: skip
 
@@ -121,7 +124,7 @@ def _spans(text: str) -> list[Plain]:
 
 
 def breakable(text: str) -> str:
-    """Let a long name break after dots, slashes and underscores, by spaces of no width."""
+    """Let a long name break after dots, slashes and underscores, and a hash in its middle, by spaces of no width."""
     for mark in "./_:,=":
         text = text.replace(mark, mark + _BREAK)
-    return text
+    return _HASH.sub(rf"\1{_BREAK}\2", text)
