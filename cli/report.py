@@ -32,7 +32,8 @@ def report(
         str | None,
         typer.Option(
             metavar="NAMES", show_default=False,
-            help="Of study, comparison, networks, training, surfaces, comma-separated. Default: all that the files give.",
+            help="Of study, comparison, networks, training, surfaces, comma-separated. Default: all that the files "
+            "give.",
         ),
     ] = None,
     networks: Annotated[
@@ -44,7 +45,10 @@ def report(
     ] = None,
     target: Annotated[
         str,
-        typer.Option(metavar="accuracy|gap|loss", help="What a study of the networks predicts; see landscape correlate."),
+        typer.Option(
+            metavar="accuracy|gap|loss",
+            help="What a study of the networks predicts, as in landscape correlate; several are separated by commas.",
+        ),
     ] = "accuracy",
     title: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The title on the first page.", show_default=False)
@@ -72,7 +76,11 @@ def report(
     from landscape.workflows.reporting import Choice, find, report_of
 
     choice = Choice(
-        sections=_names(sections), networks=_names(networks), target=target, allow_mixed=allow_mixed, title=title
+        sections=_names(sections),
+        networks=_names(networks),
+        targets=_names(target),
+        allow_mixed=allow_mixed,
+        title=title,
     )
     document, notes = report_of(find(files), choice)
     for note in notes:

@@ -1,7 +1,7 @@
 """Several networks side by side: a panel a measure, a row a network, its value as a dot with its error bar.
 
-The names stand once beside each row of panels. A line through the first network, which the others are held against, lets
-the eye see on which side of it each lies.
+The names stand once beside each row of panels. A line through the first network, which the others are held against,
+lets the eye see on which side of it each lies.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from landscape.plots.style import (
     WIDTH,
     empty_figure,
     inch_axes,
-    short,
     shortened,
     style,
-    superscript,
     text_width,
+    tick,
     wrap_name,
 )
 
@@ -157,7 +156,7 @@ def _scale(axes: Axes, panel: DotPanel) -> None:
         step = max(1, math.ceil((last - first + 1) / 3))
         axes.xaxis.set_major_locator(FixedLocator([10.0**power for power in range(first, last + 1, step)]))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+        axes.xaxis.set_major_formatter(FuncFormatter(tick))
         return
     errors = [e if math.isfinite(e) else 0.0 for e in panel.errors]
     ends = [v + side * e for v, e in zip(panel.values, errors, strict=True) if math.isfinite(v) for side in (-1, 1)]
@@ -165,13 +164,4 @@ def _scale(axes: Axes, panel: DotPanel) -> None:
     space = 0.08 * (high - low) or abs(low) * 0.1 or 1.0
     axes.set_xlim(low - space, high + space)
     axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-
-
-def _tick(value: float, position: object = None) -> str:
-    """A number of few digits; very small and very large ones by their power of ten. `position` is matplotlib's."""
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return short(value)
-    mantissa, exponent = f"{value:.2e}".split("e")
-    front = short(float(mantissa))
-    return f"{'' if front == '1' else front + '×'}10{superscript(int(exponent))}"
+    axes.xaxis.set_major_formatter(FuncFormatter(tick))

@@ -25,11 +25,10 @@ from landscape.plots.style import (
     WIDTH,
     empty_figure,
     inch_axes,
-    short,
     shortened,
     style,
-    superscript,
     text_width,
+    tick,
     wrap_name,
 )
 
@@ -228,9 +227,9 @@ def _scale(axes: Axes, panel: ScatterPanel, limits: Box) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
 
@@ -238,15 +237,6 @@ def _scale(axes: Axes, panel: ScatterPanel, limits: Box) -> None:
 def _subs(decades: float) -> tuple[float, ...]:
     """The ticks of each decade, so many that there are two of them on an axis at least."""
     return (1.0, 2.0, 5.0) if decades < 1.4 else (1.0, 3.0) if decades < 2.5 else (1.0,)
-
-
-def _tick(value: float, position: object = None) -> str:
-    """A number of few digits; very small and very large ones by their power of ten. `position` is matplotlib's."""
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return short(value)
-    mantissa, exponent = f"{value:.2e}".split("e")
-    front = short(float(mantissa))
-    return f"{'' if front == '1' else front + '×'}10{superscript(int(exponent))}"
 
 
 def _key_lines(names: Sequence[str]) -> list[list[tuple[float, str]]]:

@@ -1,7 +1,7 @@
 """An SVG document as an element that stands in a page of HTML beside others.
 
-Inside a page names are shared: a style sheet of one figure would reach all, and two figures must not have an id in common. The
-style goes to the figure's own element, ids get a prefix, and those that nothing refers to are left out.
+Inside a page names are shared: a style sheet of one figure would reach all, and two figures must not have an id in
+common. The style goes to the figure's own element, ids get a prefix, and those that nothing refers to are left out.
 """
 
 from __future__ import annotations

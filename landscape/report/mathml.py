@@ -1,4 +1,4 @@
-"""Formulas for a page of HTML: Typst math source -> MathML, which browsers set by themselves, without a script or a font."""
+"""Formulas for a page of HTML: Typst math source -> MathML, which browsers set by themselves, without a script."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A document as one HTML file: styles and figures inside, no script, nothing loaded from elsewhere.
 
-The page is built as a tree and serialised as HTML, so that its tags are closed and its texts escaped whatever they hold.
+The page is built as a tree and serialised as HTML: tags are closed and texts escaped, whatever they hold.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from landscape.report.blocks import (
 )
 from landscape.report.inline_svg import inline_svg, width_of
 from landscape.report.mathml import mathml
-from landscape.report.prose import spans
+from landscape.report.prose import spans, unbroken
 
 Element = ElementTree.Element
 Child = Element | str
@@ -40,7 +40,8 @@ Child = Element | str
 
 def page(document: Document) -> bytes:
     """The HTML file. The same document gives the same bytes."""
-    return b"<!DOCTYPE html>\n" + ElementTree.tostring(_Page(document).root(), encoding="utf-8", method="html") + b"\n"
+    content: bytes = ElementTree.tostring(_Page(document).root(), encoding="utf-8", method="html")
+    return b"<!DOCTYPE html>\n" + content + b"\n"
 
 
 class _Page:
@@ -110,7 +111,7 @@ class _Page:
                     for fact in block.rows
                     for pair in (
                         _element("dt", fact.name),
-                        _element("dd", _element("code", fact.text) if fact.mono else fact.text),
+                        _element("dd", _element("code", fact.text) if fact.mono else unbroken(fact.text)),
                     )
                 ]
                 return _element("dl", *rows, **{"class": "facts"})
@@ -162,7 +163,7 @@ class _Page:
 def _prose(prose: Prose) -> Element:
     lead = [_element("strong", f"{prose.lead}, " if prose.kind == "small" else f"{prose.lead} ")] if prose.lead else []
     kind = {"body": {}, "small": {"class": "quiet"}, "warning": {"class": "warning"}}[prose.kind]
-    return _element("p", *lead, prose.text, **kind)
+    return _element("p", *lead, unbroken(prose.text), **kind)
 
 
 def _table(table: Table) -> Element:

@@ -1,4 +1,4 @@
-"""Symbols in prose: H_s in a text is an H with a subscript. Both writers set what is found here."""
+"""How prose is set by both writers: H_s in a text is an H with a subscript, and a number keeps its unit beside it."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def spans(text: str) -> list[Span]:
         end = match.end()
     found.append(Span(text[end:]))
     return [span for span in found if span.text]
+
+
+def unbroken(text: str) -> str:
+    """The text with spaces that no line breaks at within numbers: before % and around ±."""
+    return text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")

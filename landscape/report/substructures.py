@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from landscape.report.structure import by_title, sums_by, tables
 COLUMNS = 5
 """Measures beside each other in one table."""
 
+_SHORT = 11  # letters of a number that fits a column of even share
 _LONG = 30  # letters of a name that wants a wide column
 
 
@@ -58,7 +59,13 @@ def _table(
         rows = [[row[0], sizes.get(group, ""), *row[1:]] for group, row in zip(groups, rows, strict=True)]
     longest = max((len(group) for group in groups), default=0)
     first = Column("", "text", 3.0 if longest > _LONG else 1.6)
-    return Table([first, *(Column(head, "right", 1.0) for head in heads)], rows, small=True)
+    columns = [first, *(Column(head, "right", share(row[i] for row in rows)) for i, head in enumerate(heads, start=1))]
+    return Table(columns, rows, small=True)
+
+
+def share(texts: Iterable[str]) -> float:
+    """The share of the free width for a column of `texts`: more where one of them is long."""
+    return max(1.0, max(map(len, texts), default=0) / _SHORT)
 
 
 def _sizes(analysis: Analysis, title: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from landscape.report.blocks import (
     Values,
     as_cell,
 )
-from landscape.report.prose import spans
+from landscape.report.prose import spans, unbroken
 
 Plain = dict[str, Any]
 
@@ -77,10 +77,14 @@ def _block(block: Block) -> Plain:
         case Heading():
             return {"type": "heading", "level": block.level, "text": block.text, "key": block.key}
         case Prose():
-            return {"type": "prose", "kind": block.kind, "lead": block.lead, "text": block.text}
+            return {"type": "prose", "kind": block.kind, "lead": block.lead, "text": unbroken(block.text)}
         case Facts():
             rows = [
-                {"name": fact.name, "text": breakable(fact.text) if fact.mono else fact.text, "mono": fact.mono}
+                {
+                    "name": fact.name,
+                    "text": breakable(fact.text) if fact.mono else unbroken(fact.text),
+                    "mono": fact.mono,
+                }
                 for fact in block.rows
             ]
             return {"type": "facts", "rows": rows}
@@ -109,8 +113,8 @@ def _table(table: Table) -> Plain:
         return [[_cell(cell, name=place in names) for place, cell in enumerate(row)] for row in given]
 
     return {
-        "type": "table", "columns": columns, "rows": rows(table.rows), "foot": rows(table.foot), "small": table.small, "crowded": len(table.columns) > CROWDED,
-        "breakable": table.breakable,
+        "type": "table", "columns": columns, "rows": rows(table.rows), "foot": rows(table.foot),
+        "small": table.small, "crowded": len(table.columns) > CROWDED, "breakable": table.breakable,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a table of correlations cannot say, in sentences: refusals, dropped networks, warnings, the margin regression."""
+"""What a table of correlations cannot say, in sentences: refusals, dropped networks, warnings, margins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The part that holds networks against each other: tables, a figure of all measures, the substructures.
 
-Few networks stand side by side, a row a measure, with z of each difference; more of them stand under each other, a row a
-network, so that the eye goes down a column.
+Few networks stand side by side, a row a measure, with z of each difference; more of them stand under each other, a row
+a network, so that the eye goes down a column.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from landscape.report.blocks import Block, Cell, Column, Fact, Facts, Figures, H
 from landscape.report.entries import about
 from landscape.report.figures import number
 from landscape.report.numbers import format_column, format_share, format_value, true_minus
+from landscape.report.substructures import share
 from landscape.workflows.compare import Compared, Comparison
 
 SIDE_BY_SIDE = 3
@@ -35,8 +36,8 @@ TALLEST = 9.2
 
 _ERRORS = "± is the standard error {of}; values without it are exact there, or sure to the last digit shown."
 _Z = (
-    " z is the difference from {first} in combined standard errors, bold where it is more than two; exact values that differ "
-    "have no z."
+    " z is the difference from {first} in combined standard errors, bold where it is more than two; exact values that "
+    "differ have no z."
 )
 _TITLES = {
     "test_accuracy": "Test accuracy",
@@ -132,7 +133,7 @@ def _columns(names: Sequence[str], heads: Sequence[str], rows: Sequence[Compared
     texts = [[true_minus(text) for text in format_column(row.values, row.errors)] for row in rows]
     texts = [["–" if text == "NaN" else text for text in column] for column in texts]
     lines = [[name, *cells] for name, cells in zip(names, zip(*texts, strict=True), strict=True)]
-    columns = [Column("", "text", 1.2), *(Column(head, "right", 1.0) for head in heads)]
+    columns = [Column("", "text", 1.2), *(Column(h, "right", share(c)) for h, c in zip(heads, texts, strict=True))]
     return Table(columns, lines, small=True, breakable=len(lines) > LINES)
 
 
@@ -151,23 +152,28 @@ def _figures(found: Comparison, outcomes: Mapping[str, Sequence[float]], rows: S
 
 
 def _substructures(found: Comparison) -> list[Block]:
+    """Few networks: a table a measure. More: measures beside each other, the substructures of one in one table."""
     blocks: list[Block] = []
-    measures = dict.fromkeys(row.measure for row in found.rows if row.group)
-    for measure in measures:
+    pieces: list[list[Compared]] = []
+    for measure in dict.fromkeys(row.measure for row in found.rows if row.group):
         rows = [row for row in found.rows if row.measure == measure and row.group]
         title = about(measure).title
-        blocks.append(Heading(3, title))
         if len(rows) > GROUPS:
-            blocks.append(Prose(f"{len(rows)} substructures: landscape compare --csv has them.", "small"))
+            told = f"{len(rows)} substructures are too many to compare here; landscape compare --csv has them."
+            blocks.append(Prose(told, "small", lead=title))
         elif len(found.names) <= SIDE_BY_SIDE:
             columns = [Column("", "text", 1.3), Column(found.names[0], "right", 1.0)]
             for name in found.names[1:]:
                 columns += [Column(name, "right", 1.0), Column("z", "right")]
             lines: list[Row] = [[row.group, *_cells(row)] for row in rows]
-            blocks.append(Table(columns, lines, small=True, breakable=False))
+            blocks += [Heading(3, title), Table(columns, lines, small=True, breakable=False)]
+        elif pieces and len(pieces[-1]) + len(rows) <= COLUMNS:
+            pieces[-1] += rows
         else:
-            pieces = [rows[start : start + COLUMNS] for start in range(0, len(rows), COLUMNS)]
-            blocks += [_columns(found.names, [row.group for row in piece], piece) for piece in pieces]
+            pieces += [rows[start : start + COLUMNS] for start in range(0, len(rows), COLUMNS)]
+    for piece in pieces:
+        heads = [f"{about(row.measure).title}, {row.group}" for row in piece]
+        blocks.append(_columns(found.names, heads, piece))
     return blocks
 
 

@@ -1,4 +1,4 @@
-"""What is told of what was found, and in which order: the study first, its evidence after it, where it comes from last."""
+"""What is told of what was found, and in which order: the study first, then its evidence, where it comes from last."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Choice:
         sections: of `SECTIONS`; empty: all that there is something to say of.
         networks: which have pages of their own: `all`, `best` (by test accuracy), `none`, or names; empty: all of up to
             `PAGES`, of more the best.
-        target: of the study: accuracy, gap or loss.
+        targets: of the study, a part each: accuracy, gap or loss.
         allow_mixed: hold networks against each other although data sets, settings or networks differ.
         title: of the document; None: what it is on.
         lead: blocks before the contents.
@@ -57,7 +57,7 @@ class Choice:
 
     sections: Sequence[str] = ()
     networks: Sequence[str] = ()
-    target: str = "accuracy"
+    targets: Sequence[str] = ("accuracy",)
     allow_mixed: bool = False
     title: str | None = None
     lead: Sequence[Block] = ()
@@ -74,8 +74,9 @@ def report_of(found: Found, choice: Choice | None = None) -> tuple[Document, lis
     for name in choice.sections:
         if name not in SECTIONS:
             raise OptionError(f"--sections: unknown section {name!r}.{near(name, SECTIONS)}")
-    if choice.target not in TARGETS:
-        raise OptionError(f"--target: expected accuracy, gap or loss, got {choice.target!r}.")
+    for target in choice.targets:
+        if target not in TARGETS:
+            raise OptionError(f"--target: expected accuracy, gap or loss, got {target!r}.")
     notes = list(found.notes)
     makers = {
         "study": _study, "comparison": _comparison, "networks": _networks, "training": _training, "surfaces": _surfaces,
@@ -83,10 +84,10 @@ def report_of(found: Found, choice: Choice | None = None) -> tuple[Document, lis
     told: Told = []
     for name in SECTIONS:
         if not choice.sections or name in choice.sections:
-            parts = makers[name](found, choice, notes)
-            if not parts and name in choice.sections:
+            made = makers[name](found, choice, notes)
+            if not made and name in choice.sections:
                 raise OptionError(f"--sections {name}: {_MISSING[name]}.")
-            told += parts
+            told += made
     if not told:
         raise OptionError(f"there is nothing to report on: {'; '.join(notes) or 'no section is left'}.")
     analyses = [network.evidence.analysis for network in found.networks]
@@ -150,15 +151,16 @@ def _study(found: Found, choice: Choice, notes: list[str]) -> Told:
     evidence = [network.evidence for network in found.networks]
     if told or (len(evidence) < LEAST and not asked):
         return told
-    try:
-        study = study_of(evidence, target=choice.target, allow_mixed=choice.allow_mixed)
-        result = run_study(study)
-    except OptionError as error:
-        if asked:
-            raise
-        notes.append(f"no study: {error}")
-        return []
-    return [(study_part(result), _origins(found.networks))]
+    for place, target in enumerate(choice.targets, start=1):
+        try:
+            result = run_study(study_of(evidence, target=target, allow_mixed=choice.allow_mixed))
+        except OptionError as error:
+            if asked:
+                raise
+            notes.append(f"no study: {error}")
+            continue
+        told.append((study_part(result, key="study" if place == 1 else f"study-{place}"), _origins(found.networks)))
+    return told
 
 
 def _comparison(found: Found, choice: Choice, notes: list[str]) -> Told:
@@ -176,7 +178,8 @@ def _comparison(found: Found, choice: Choice, notes: list[str]) -> Told:
     different = differences(evidence, network=False)
     if different and not choice.allow_mixed:
         raise OptionError(
-            f"these are analyses of different things ({'; '.join(different)}); analyze them alike, or give --allow-mixed."
+            f"these are analyses of different things ({'; '.join(different)}); analyze them alike, or give "
+            "--allow-mixed."
         )
     result = compare(evidence, allow_different=choice.allow_mixed)
     part = comparison_part(result, analyses=[one.analysis for one in evidence])

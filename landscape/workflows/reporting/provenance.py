@@ -1,4 +1,4 @@
-"""The part on where a report comes from: the files with their hashes, the settings and the versions behind the numbers."""
+"""The part on where a report comes from: files with their hashes, settings and versions behind the numbers."""
 
 from __future__ import annotations
 

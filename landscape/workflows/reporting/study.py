@@ -22,8 +22,8 @@ _READ = (
     "bootstrap intervals over the networks."
 )
 _HYPER = (
-    " Granulated: Kendall's τ among networks that differ in one hyperparameter alone. Sign error: how often such a change "
-    "moves measure and target against the slope, and in the worst environment; 0.5 is chance."
+    " Granulated: Kendall's τ among networks that differ in one hyperparameter alone. Sign error: how often such a "
+    "change moves measure and target against the slope, and in the worst environment; 0.5 is chance."
 )
 
 
