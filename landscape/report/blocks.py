@@ -71,20 +71,28 @@ Row = Sequence[str | Cell]
 CROWDED = 8
 """A table of more columns is set closer."""
 
+HALF_PAGE = 40
+"""Lines of a table that is short."""
+
 
 @dataclass(frozen=True)
 class Table:
     """Columns and rows; `foot` are rows below a rule. A `small` table is set in smaller letters.
 
     A row of one cell spans the table: a heading for those below it.
-    A table that is not `breakable` stands on one page, so it must fit on one.
+    A `short` one stands on one page.
     """
 
     columns: Sequence[Column]
     rows: Sequence[Row]
     foot: Sequence[Row] = ()
     small: bool = False
-    breakable: bool = True
+
+    @property
+    def short(self) -> bool:
+        """Whether it fits on half a page for sure, so that it need not break: by lines of ten letters a cell."""
+        lines = [max(len(as_cell(cell).text) for cell in row) // 10 + 1 for row in (*self.rows, *self.foot) if row]
+        return sum(lines) <= HALF_PAGE
 
 
 @dataclass(frozen=True)

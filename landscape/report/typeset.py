@@ -114,7 +114,7 @@ def _table(table: Table) -> Plain:
 
     return {
         "type": "table", "columns": columns, "rows": rows(table.rows), "foot": rows(table.foot),
-        "small": table.small, "crowded": len(table.columns) > CROWDED, "breakable": table.breakable,
+        "small": table.small, "crowded": len(table.columns) > CROWDED, "breakable": not table.short,
     }  # fmt: skip
 
 

@@ -214,6 +214,7 @@ def _lead(networks: Sequence[Evidence]) -> list[Block]:
         "The second target, the test loss, tells confident mistakes from narrow ones and so has more to say. Still "
         f"there is one seed of each network, and {count} points leave wide intervals: read these before the "
         "coefficients. What the study does show is how such a question is asked, how exactly each measure is known, "
-        "and what it costs. At the paper's own scale it is asked by landscape reproduce cs-figure1 --data cifar10:FOLDER."
+        "and what it costs. At the paper's own scale it is asked by landscape reproduce cs-figure1 --data "
+        "cifar10:FOLDER."
     )
     return [*blocks, Heading(2, "What so small a study can say"), Prose(counted), Prose(others)]

@@ -21,6 +21,9 @@ from landscape.workflows.names import distinct_names, numbered
 ANALYSIS = "analysis.json"
 """What an analysis is called beside the checkpoint of a run folder."""
 
+OF_FINAL = "final.json"
+"""What `landscape analyze --out` calls that of the checkpoint of a finished run."""
+
 CHECKPOINTS = (".pt", ".pth", ".th", ".ckpt", ".safetensors")
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -249,7 +252,7 @@ def _begins_as_analysis(path: Path) -> bool:
 
 def _place(path: Path, analysis: Analysis, *, alone: bool) -> Path:
     """What a network is named after: its run folder, the checkpoint in an array of analyses, else the document."""
-    if path.name == ANALYSIS:
+    if path.name == ANALYSIS or (path.name == OF_FINAL and RunFolder(path.parent).finished):
         return path.parent
     checkpoint = analysis.checkpoint.get("path")
     if alone or not isinstance(checkpoint, str):

@@ -43,10 +43,11 @@ def history_figure(runs: Sequence[RunHistory]) -> Figure:
     return _figure(_panels(runs))
 
 
-def history_figures(runs: Sequence[RunHistory], *, most: int = 6) -> list[Figure]:
-    """The same in figures of `most` panels, for pages."""
+def history_figures(runs: Sequence[RunHistory], *, first: int = 4, most: int = 6) -> list[Figure]:
+    """The same in figures for pages: `most` panels each, and `first` in that which stands below a table."""
     panels = _panels(runs)
-    return [_figure(panels[start : start + most]) for start in range(0, len(panels), most)]
+    starts = [0, *range(first, len(panels), most)]
+    return [_figure(panels[start:end]) for start, end in zip(starts, [*starts[1:], len(panels)], strict=True)]
 
 
 def _panels(runs: Sequence[RunHistory]) -> list[CurvePanel | ShareStrips]:

@@ -15,7 +15,7 @@ from landscape.records import Analysis
 from landscape.report.blocks import Block, Cell, Column, Fact, Facts, Figures, Heading, Part, Prose, Row, Shown, Table
 from landscape.report.entries import about
 from landscape.report.figures import number
-from landscape.report.numbers import format_column, format_share, format_value, true_minus
+from landscape.report.numbers import format_column, format_share, format_short, format_value, true_minus
 from landscape.report.substructures import share
 from landscape.workflows.compare import Compared, Comparison
 
@@ -27,9 +27,6 @@ COLUMNS = 4
 
 GROUPS = 12
 """Substructures of a measure that are compared; of more the sum of them would be longer than the report."""
-
-LINES = 20
-"""Rows of a table that stands on one page."""
 
 TALLEST = 9.2
 """Inches of a figure."""
@@ -134,7 +131,7 @@ def _columns(names: Sequence[str], heads: Sequence[str], rows: Sequence[Compared
     texts = [["–" if text == "NaN" else text for text in column] for column in texts]
     lines = [[name, *cells] for name, cells in zip(names, zip(*texts, strict=True), strict=True)]
     columns = [Column("", "text", 1.2), *(Column(h, "right", share(c)) for h, c in zip(heads, texts, strict=True))]
-    return Table(columns, lines, small=True, breakable=len(lines) > LINES)
+    return Table(columns, lines, small=True)
 
 
 def _figures(found: Comparison, outcomes: Mapping[str, Sequence[float]], rows: Sequence[Compared]) -> list[Shown]:
@@ -166,7 +163,7 @@ def _substructures(found: Comparison) -> list[Block]:
             for name in found.names[1:]:
                 columns += [Column(name, "right", 1.0), Column("z", "right")]
             lines: list[Row] = [[row.group, *_cells(row)] for row in rows]
-            blocks += [Heading(3, title), Table(columns, lines, small=True, breakable=False)]
+            blocks += [Heading(3, title), Table(columns, lines, small=True)]
         elif pieces and len(pieces[-1]) + len(rows) <= COLUMNS:
             pieces[-1] += rows
         else:
@@ -192,6 +189,5 @@ def _z(z: float) -> str:
         return "–"
     if math.isinf(z):
         return "exact"
-    if abs(z) >= 1000:
-        return f"{z:+.0e}".replace("-", "−", 1)
-    return f"{z:+.1f}".replace("-", "−")
+    size = format_short(abs(z)) if abs(z) >= 1000 else f"{abs(z):.1f}"
+    return f"{'−' if z < 0 else '+'}{size}"

@@ -259,15 +259,9 @@ def _origins(networks: Sequence[Network]) -> list[Origin]:
 
 
 def _title(parts: Sequence[Part], found: Found) -> str:
-    if len(parts) == 1:
-        return parts[0].title
-    count = len(found.networks)
-    if count > 1:
-        return (
-            f"{count} networks compared"
-            if not any(p.key.startswith("study") for p in parts)
-            else f"A study of {count} networks"
-        )
-    if count == 1:
-        return found.networks[0].evidence.name
-    return "Report"
+    first = parts[0]
+    if len(parts) > 1 and first.key == "study":
+        return f"A study of {len(found.studies[0].result.names if found.studies else found.networks)} networks"
+    if len(parts) > 1 and first.key == "comparison":
+        return f"{len(found.comparisons[0].result.names if found.comparisons else found.networks)} networks compared"
+    return first.title
