@@ -115,6 +115,8 @@ def correlate(
             raise OptionError(f"--plot: expected a name that ends in {', '.join(FORMATS)}, got {plot}.")
         targets.check_folder(plot.parent, "--plot")
     if parquet is not None:
+        if parquet.suffix.lower() != ".parquet" or parquet.is_dir():
+            raise OptionError(f"--parquet: expected the name of a file that ends in .parquet, got {parquet}.")
         need_parquet()
         targets.check_folder(parquet.parent, "--parquet")
     wanted = [_names(text) for text in (measures, axes)]

@@ -28,6 +28,7 @@ from landscape.workflows.evidence import (
     read_documents,
 )
 from landscape.workflows.history import RunHistory, read_runs
+from landscape.workflows.numbers_table import TABLES
 from landscape.workflows.saved import comparison_of, correlations_of
 
 KINDS = (
@@ -128,6 +129,8 @@ def find(paths: Sequence[Path]) -> Found:
                 studies.append(Study(_read(path, correlations_of), origin_of(path)))
             else:
                 comparisons.append(Compared(_read(path, comparison_of), origin_of(path)))
+        elif path.suffix.lower() in TABLES:
+            raise OptionError(f"{path} is a table; correlate it first: landscape correlate {path} --json > study.json")
         else:
             raise OptionError(f"{path} is nothing that a report can be on; expected {KINDS}.")
     runs = read_runs(folders) if folders else []
@@ -229,7 +232,10 @@ def _analysis_of(checkpoint: Path) -> Path:
     sha256 = origin_of(checkpoint).sha256
     folders = dict.fromkeys((checkpoint.parent, checkpoint.parent.parent))
     for document in (document for folder in folders for document in documents_in(folder)):
-        analyses = read_documents(document)
+        try:
+            analyses = read_documents(document)
+        except OptionError:  # of another version, or damaged: none of this file at any rate
+            continue
         if len(analyses) == 1 and analyses[0].checkpoint.get("sha256") == sha256:
             return document
     raise OptionError(
