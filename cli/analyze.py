@@ -60,7 +60,7 @@ def analyze(
     if out is not None and processes.leads():
         targets.check_folder(out, "--out")
     if report is not None and processes.leads():
-        targets.check_report(report)
+        targets.check_report(report, "--report")
 
     # Loaded here, as everything below: `landscape --help` must not wait for it.
     from landscape.config.analysis import AnalysisRun, AnalysisSettings
@@ -104,7 +104,7 @@ def analyze(
         _write_json(outcome.finished, as_array=len(checkpoints) > 1)
     if report is not None and outcome.finished:
         # Loaded here: only a report needs the typesetter and the figures.
-        from landscape.report import write_report
+        from landscape.workflows.reporting import write_report
 
         write_report(outcome.finished, report)
         console.say(f"wrote {report}")

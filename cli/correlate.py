@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsons
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +17,7 @@ from landscape_cli import console, options, targets
 
 if TYPE_CHECKING:
     from landscape.study.correlation import Correlation
-    from landscape.study.margins import MarginRegression, NoRegression
     from landscape.workflows.correlate import Correlations, Study
-
-_SHOWN = 8  # names of dropped networks in one line
 
 
 def correlate(
@@ -119,6 +115,8 @@ def correlate(
             raise OptionError(f"--plot: expected a name that ends in {', '.join(FORMATS)}, got {plot}.")
         targets.check_folder(plot.parent, "--plot")
     if parquet is not None:
+        if parquet.suffix.lower() != ".parquet" or parquet.is_dir():
+            raise OptionError(f"--parquet: expected the name of a file that ends in .parquet, got {parquet}.")
         need_parquet()
         targets.check_folder(parquet.parent, "--parquet")
     wanted = [_names(text) for text in (measures, axes)]
@@ -173,6 +171,9 @@ def _names(text: str | None) -> list[str] | None:
 
 def correlation_tables(result: Correlations) -> Group:
     """What was found, as tables and lines for a terminal."""
+    # Loaded here: it comes with pandas and SciPy.
+    from landscape.workflows.correlate_words import margin_words, remarks
+
     used = len(result.names)
     hyper = f"; they vary in {', '.join(result.axes)}" if result.axes else ""
     parts: list[Table | Text] = [Text(f"{result.target} of {used} networks{hyper}", style="bold")]
@@ -181,12 +182,14 @@ def correlation_tables(result: Correlations) -> Group:
     if inner:
         parts.append(_table(inner, "measure, substructure", granulated=bool(result.axes)))
     if result.margins is not None:
-        parts.append(Text(_margin_words(result.margins)))
-    parts += [Text(line, style="dim" if quiet else "yellow") for line, quiet in _remarks(result)]
+        parts.append(Text(margin_words(result.margins)))
+    parts += [Text(remark.text, style="yellow" if remark.warns else "dim") for remark in remarks(result)]
     return Group(*parts)
 
 
 def _table(found: list[Correlation], first: str, *, granulated: bool) -> Table:
+    from landscape.workflows.correlate_words import interval, label_of, two
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, no_wrap=True)
     names = ["n", "R²", "95 %", "slope", "Pearson", "Spearman", "Kendall", "95 %"]
@@ -194,75 +197,22 @@ def _table(found: list[Correlation], first: str, *, granulated: bool) -> Table:
     for name in names:
         table.add_column(name, justify="right")
     for one in found:
-        label = f"{one.measure}, {one.group}" if one.group else one.measure
+        label = label_of(one)
         if one.line is None:
             table.add_row(label, str(one.n), "refused", style="dim")
             continue
         c, i = one.coefficients, one.intervals
         cells = [
             str(one.n),
-            _two(one.line.r2),
-            _interval(i.r2.low, i.r2.high),
+            two(one.line.r2),
+            interval(i.r2.low, i.r2.high),
             "+" if one.line.slope > 0 else "−",
-            _two(c.pearson),
-            _two(c.spearman),
-            _two(c.kendall),
-            _interval(i.kendall.low, i.kendall.high),
+            two(c.pearson),
+            two(c.spearman),
+            two(c.kendall),
+            interval(i.kendall.low, i.kendall.high),
         ]
         if granulated:
-            cells += [_two(one.granulated.psi), _two(one.sign_error.mean), _two(one.sign_error.worst)]
+            cells += [two(one.granulated.psi), two(one.sign_error.mean), two(one.sign_error.worst)]
         table.add_row(label, *cells)
     return table
-
-
-def _remarks(result: Correlations) -> list[tuple[str, bool]]:
-    """What the table cannot say, a line each, with whether it is said quietly: refusals, dropped networks, warnings."""
-    remarks: list[tuple[str, bool]] = [(note, True) for note in result.notes]
-    refused: dict[str, list[str]] = {}
-    dropped: dict[tuple[str, ...], list[str]] = {}
-    for one in result.found:
-        label = f"{one.measure}, {one.group}" if one.group else one.measure
-        if one.refused is not None:
-            refused.setdefault(one.refused, []).append(label)
-        elif one.dropped:
-            dropped.setdefault(tuple(f"{name} ({why})" for name, why in one.dropped.items()), []).append(label)
-        if one.explained_by and not one.group:
-            words = ", ".join(f"{name} (leaves {_two(left)})" for name, left in one.explained_by.items())
-            remarks.append((f"warning: {label}: the order is explained by {words}", False))
-    remarks += [(f"refused: {_few(labels)}: {reason}", True) for reason, labels in refused.items()]
-    every = len([one for one in result.found if one.refused is None])
-    for reasons, labels in dropped.items():
-        of = "all measures" if len(labels) == every else _few(labels)
-        remarks.append((f"dropped {len(reasons)} of {len(result.names)} from {of}: {_few(reasons)}", True))
-    return remarks
-
-
-def _margin_words(margins: MarginRegression | NoRegression) -> str:
-    from landscape.study.margins import NoRegression
-
-    if isinstance(margins, NoRegression):
-        return f"margin regression refused: {margins.reason}"
-    kind = "logarithms of the margins'" if margins.log else "margins'"
-    text = (
-        f"regression on the {kind} {', '.join(margins.entries)}: R² {_two(margins.r2)}, "
-        f"adjusted {_two(margins.adjusted_r2)}, {margins.folds} folds {_two(margins.folds_r2)}, n {margins.n}"
-    )
-    text += "".join(f"; {entry} left out ({why})" for entry, why in margins.left_out.items())
-    if margins.dropped:
-        text += (
-            f"; dropped {len(margins.dropped)}: {_few([f'{name} ({why})' for name, why in margins.dropped.items()])}"
-        )
-    return text
-
-
-def _few(names: list[str] | tuple[str, ...]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more (--json has all)" if rest > 0 else "")
-
-
-def _two(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"[{_two(low)}, {_two(high)}]"

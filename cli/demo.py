@@ -1,38 +1,74 @@
-"""`landscape demo`: train a small network on real images, measure it, typeset the report."""
+"""`landscape demo`: train nine networks on real images, measure them, and report which measure predicts what."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from landscape_cli import console, options
+from landscape_cli import console, options, targets
 from landscape_cli.exits import Exit
-from landscape_cli.train_progress import watch_training
+from landscape_cli.places import places
+from landscape_cli.sweep_progress import watch_sweep
 
 
 def demo(quiet: options.Quiet = False) -> None:
-    """Train a small residual network on real images, measure it and write a report; about a minute, no download.
+    """Train nine small networks on real images, measure each, and report which measure goes with accuracy; no download.
 
-    Writes landscape-demo.pdf and the run folder landscape-demo into the current folder, numbered where they are there.
+    About a minute on two idle cores. Writes landscape-demo.pdf and the runs in landscape-demo into the current folder,
+    numbered where something else is there. What is finished is kept: after Ctrl-C the same command goes on.
     """
     # Loaded here: `landscape --help` must not wait for torch.
-    from landscape.workflows.analyze import Interrupted
-    from landscape.workflows.demo import Trained, measure_demo, train_demo
-    from landscape_cli.progress import watch_analysis
+    from landscape.workflows.demo import measure_demo, plan_demo, report_demo, train_demo
+    from landscape.workflows.sweep import exit_code
+    from landscape_cli.correlate import correlation_tables
+    from landscape_cli.sweep import sweep_table
     from landscape_cli.tables import analysis_tables
 
-    with watch_training("resnet8 on digits", quiet=quiet) as on_training:
-        trained: Trained = train_demo(Path(), on_training)
+    planned = plan_demo(Path())
+    targets.check_folder(planned.folder, "landscape demo")
+    _, workers = places("cpu", None)
+    workers = min(workers, len(planned.states))
     try:
-        with watch_analysis(str(trained.checkpoint), quiet=quiet) as on_analysis:
-            measured = measure_demo(trained, on_analysis)
-    except Interrupted:
-        console.say(f"the trained network is kept; measure it with: landscape analyze {trained.checkpoint}")
+        with watch_sweep(planned.states, quiet=quiet) as on_change:
+            train_demo(planned, workers=workers, on_change=on_change)
+        with _watch_measuring(quiet=quiet) as on_measured:
+            measure_demo(planned, workers=workers, on_measured=on_measured)
+    except KeyboardInterrupt:
+        trained = sum(state.status == "finished" for state in planned.states)
+        console.say(f"{trained} of {len(planned.states)} networks are trained; the same command goes on from here")
         raise typer.Exit(Exit.INTERRUPTED) from None
-    console.show(analysis_tables(measured.analysis, str(trained.checkpoint)))
+    shown = report_demo(planned)
+    console.show(sweep_table(planned.states))
+    if shown.result is not None:
+        console.show(correlation_tables(shown.result))
+    console.show(analysis_tables(shown.best.analysis, f"the best: {shown.best.name}"))
+    for state in planned.states:
+        if state.reason:
+            console.say(f"{state.name}: {state.reason}")
+    best = planned.folder / shown.best.name
     console.write_document(
-        f"\nreport    {measured.report}\n"
-        f"document  {measured.document}\n"
-        f"next      landscape analyze {trained.checkpoint} --split test\n"
+        f"\nreport    {shown.report}\n"
+        f"runs      {planned.folder}\n"
+        f"next      landscape report {planned.folder} -o {planned.folder}.html\n"
+        f"          landscape analyze {best / 'final.pt'} --split test\n"
     )
+    if code := exit_code(planned.states):
+        raise typer.Exit(code)
+
+
+@contextmanager
+def _watch_measuring(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Give the callback that shows how many networks are measured: a live bar in a terminal, lines elsewhere."""
+    if quiet:
+        yield None
+    elif console.messages().is_terminal:
+        columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console.messages(), transient=True) as progress:
+            task = progress.add_task("", total=None)
+            yield lambda _, number, total: progress.update(task, completed=number, total=total)
+    else:
+        yield lambda name, number, total: console.say(f"[{number}/{total}] {name}: measured")

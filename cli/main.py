@@ -29,6 +29,7 @@ from landscape_cli.exits import Exit
 from landscape_cli.history import history
 from landscape_cli.measures import measures
 from landscape_cli.recipes import recipes
+from landscape_cli.report import report
 from landscape_cli.reproduce import reproduce
 from landscape_cli.surface import surface
 from landscape_cli.sweep import sweep
@@ -91,6 +92,7 @@ app.command("sweep")(sweep)
 app.command("compare")(compare)
 app.command("correlate")(correlate)
 app.command("surface")(surface)
+app.command("report")(report)
 app.command("demo")(demo)
 app.command("recipes")(recipes)
 app.command("reproduce")(reproduce)

@@ -216,7 +216,10 @@ Json = Annotated[
 Report = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Write a typeset report with figures, a PDF.", rich_help_panel=OUTPUT, show_default=False
+        metavar="FILE",
+        help="Write a report with figures, a PDF or one HTML file.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.", rich_help_panel=OUTPUT)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,7 @@ def sweep(
     folder = out if out is not None else Path("runs") / f"{Path(source).stem}{'-small' if small else ''}"
     states = plan_sweep(runs_of(chosen, small=small), folder)
     if dry_run:
-        console.show(_table(states))
+        console.show(sweep_table(states))
         return
     targets.check_folder(folder, "--out")
     try:
@@ -90,7 +91,7 @@ def sweep(
         done = sum(state.status == "finished" for state in states)
         console.say(f"{done} of {len(states)} runs are finished; finished epochs are kept: the same command goes on")
         raise
-    console.show(_table(states))
+    console.show(sweep_table(states))
     for state in states:
         if state.reason:
             console.say(f"{state.name}: {state.reason}")
@@ -101,7 +102,8 @@ def sweep(
         raise typer.Exit(code)
 
 
-def _table(states: list[RunState]) -> Table:
+def sweep_table(states: Sequence[RunState]) -> Table:
+    """A row a run: its status, and the metrics of its final weights."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
     table.add_column("status", no_wrap=True)

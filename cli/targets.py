@@ -11,6 +11,9 @@ from pathlib import Path
 
 from landscape.errors import OptionError, WriteError
 
+REPORTS = (".pdf", ".html")
+"""The formats of a report; those of `landscape.report.writing`, which help must not wait for."""
+
 
 def document_names(checkpoints: Sequence[Path]) -> list[str]:
     """A file name for each checkpoint's document: the stems, or as much more of each path as tells all apart.
@@ -56,18 +59,18 @@ def check_folder(folder: Path, option: str) -> None:
             path.rmdir()
 
 
-def check_report(report: Path) -> None:
+def check_report(report: Path, option: str) -> None:
     """Try that `report` can be written.
 
     Raises:
-        OptionError: it is not named .pdf.
+        OptionError: it is named neither .pdf nor .html.
         WriteError: it is a folder, or its folder cannot be written to.
     """
-    if report.suffix.lower() != ".pdf":
-        raise OptionError(f"--report: expected a file name that ends in .pdf, got {report}.")
+    if report.suffix.lower() not in REPORTS:
+        raise OptionError(f"{option}: expected a file name that ends in {' or '.join(REPORTS)}, got {report}.")
     if report.is_dir():
-        raise WriteError(f"--report: {report} is a folder; expected a file name that ends in .pdf.")
-    check_folder(report.parent, "--report")
+        raise WriteError(f"{option}: {report} is a folder; expected the name of a file.")
+    check_folder(report.parent, option)
 
 
 def _label(path: Path, depth: int, *, whole: bool) -> str:

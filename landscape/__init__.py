@@ -35,16 +35,16 @@ _EXPORTS = {
     "keskar_sharpness": "landscape.measures",
     "load": "landscape.problem.load",
     "load_tensors": "landscape.weight_loading",
+    "local_learning_coefficient": "landscape.measures",
     "margin": "landscape.measures",
     "network": "landscape.problem.network",
-    "local_learning_coefficient": "landscape.measures",
     "pac_bayes_sigma": "landscape.measures",
     "pac_bayes_sigma_magnitude": "landscape.measures",
     "sam_sharpness": "landscape.measures",
     "spectral_density": "landscape.measures",
     "top_eigenvalues": "landscape.measures",
     "worst_sharpness": "landscape.measures",
-    "write_report": "landscape.report",
+    "write_report": "landscape.workflows.reporting",
 }
 
 __all__ = [
@@ -103,9 +103,9 @@ if TYPE_CHECKING:
     from landscape.problem.load import load
     from landscape.problem.network import network
     from landscape.records import Analysis, Record
-    from landscape.report import write_report
     from landscape.weight_loading import load_tensors
     from landscape.workflows.analyze import analyze, analyze_checkpoint
+    from landscape.workflows.reporting import write_report
     from landscape.workflows.tracking import Tracker
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -42,19 +41,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"cannot read the recipe {path}: {error}.") from error
     return parse_recipe(text, str(path))
-
-
-def packaged_recipe(name: str) -> dict[str, Any]:
-    """Read a recipe that comes with landscape, by its name without `.yaml`.
-
-    Raises:
-        OptionError: there is no such recipe.
-    """
-    folder = resources.files("landscape.recipes")
-    known = [entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")]
-    if name not in known:
-        raise OptionError(f"unknown recipe {name!r}.{near(name, known)}")
-    return parse_recipe((folder / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -25,11 +25,10 @@ from landscape.plots.style import (
     WIDTH,
     empty_figure,
     inch_axes,
-    short,
     shortened,
     style,
-    superscript,
     text_width,
+    tick,
     wrap_name,
 )
 
@@ -44,6 +43,7 @@ UP = AXES - 0.06
 TOP = 0.08
 TITLE = 0.2
 ROW = 0.155
+HEIGHT = TOP + TITLE + ROW + AXES + BOTTOM
 LETTER = 0.125  # inches: the height of a name
 RADIUS = 0.03
 MOST_NAMES = 12
@@ -77,32 +77,60 @@ class ScatterPanel:
 
 def scatter_figure(panels: Sequence[ScatterPanel], *, label: str, note: str = "") -> Figure:
     """Draw the panels; `label` is that of the axis of y, `note` stands below them."""
+    return scatter_figures(panels, label=label, note=note, most=max(len(panels), 1))[0]
+
+
+def scatter_figures(
+    panels: Sequence[ScatterPanel], *, label: str, note: str = "", most: int = 6, tallest: float = math.inf
+) -> list[Figure]:
+    """Draw the panels in as many figures as it takes; points carry the same names or numbers in all of them.
+
+    Args:
+        panels: what is drawn.
+        label: of the axis of y.
+        note: stands below each figure.
+        most: panels in a figure.
+        tallest: inches of a figure, which has fewer panels where its key takes much room; one row it has always.
+    """
     if not panels:
-        return empty_figure("There is no correlation to show.")
+        return [empty_figure("There is no correlation to show.")]
     with style():
         names = list(dict.fromkeys(name for panel in panels for name in panel.names))
-        rows = math.ceil(len(panels) / 2)
-        height = TOP + TITLE + ROW + AXES + BOTTOM
         marks, key = _marks(panels, names)
         lines = _key_lines(names) if key else []
         if len(names) > MOST_NUMBERS:
             note = f"{note} {len(names)} points: too many to name.".strip()
         notes = _wrapped(note, WIDTH) if note else []
         below = ROW * (len(lines) + len(notes)) + (0.12 if lines or notes else 0.0)
-        tall = rows * height + below
-        figure = Figure(figsize=(WIDTH, tall))
-        for number, panel in enumerate(panels):
-            row, column = divmod(number, 2)
-            top = tall - row * height
-            _draw(figure, panel, column * (COLUMN + GAP), top, label, marks)
-        y = below - 0.06
-        for line in lines:
-            for left, text in line:
-                figure.text(left / WIDTH, y / tall, text, size=SMALL, va="top", color=INK)
-            y -= ROW
-        for text in notes:
-            figure.text(0, y / tall, text, size=SMALL, va="top", color=GREY)
-            y -= ROW
+        fitting = 2 * max(1, int(min((tallest - below) / HEIGHT, len(panels))))
+        step = min(most, fitting)
+        return [
+            _figure(panels[start : start + step], label, marks, lines, notes, below)
+            for start in range(0, len(panels), step)
+        ]
+
+
+def _figure(
+    panels: Sequence[ScatterPanel],
+    label: str,
+    marks: dict[str, str],
+    lines: Sequence[Sequence[tuple[float, str]]],
+    notes: Sequence[str],
+    below: float,
+) -> Figure:
+    tall = math.ceil(len(panels) / 2) * HEIGHT + below
+    figure = Figure(figsize=(WIDTH, tall))
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, 2)
+        _draw(figure, panel, column * (COLUMN + GAP), tall - row * HEIGHT, label, marks)
+    y = below - 0.06
+    for line in lines:
+        for left, text in line:
+            figure.text(left / WIDTH, y / tall, text, size=SMALL, va="top", color=INK)
+        y -= ROW
+    for text in notes:
+        figure.text(0, y / tall, text, size=SMALL, va="top", color=GREY)
+        y -= ROW
     return figure
 
 
@@ -199,9 +227,9 @@ def _scale(axes: Axes, panel: ScatterPanel, limits: Box) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
 
@@ -209,15 +237,6 @@ def _scale(axes: Axes, panel: ScatterPanel, limits: Box) -> None:
 def _subs(decades: float) -> tuple[float, ...]:
     """The ticks of each decade, so many that there are two of them on an axis at least."""
     return (1.0, 2.0, 5.0) if decades < 1.4 else (1.0, 3.0) if decades < 2.5 else (1.0,)
-
-
-def _tick(value: float, position: object = None) -> str:
-    """A number of few digits; very small and very large ones by their power of ten. `position` is matplotlib's."""
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return short(value)
-    mantissa, exponent = f"{value:.2e}".split("e")
-    front = short(float(mantissa))
-    return f"{'' if front == '1' else front + '×'}10{superscript(int(exponent))}"
 
 
 def _key_lines(names: Sequence[str]) -> list[list[tuple[float, str]]]:

@@ -143,8 +143,18 @@ def power_of_ten(value: float, position: object = None) -> str:
 
 
 def short(value: float) -> str:
-    """A number of four significant digits with a true minus sign."""
-    return f"{value:.4g}".replace("-", "−")
+    """A number of four significant digits with a true minus sign; a very small or large one with a power of ten."""
+    mantissa, e, exponent = f"{value:.4g}".partition("e")
+    return mantissa.replace("-", "−") + (f"×10{superscript(int(exponent))}" if e else "")
+
+
+def tick(value: float, position: object = None) -> str:
+    """A tick label of few digits; a power of ten by itself. `position` is matplotlib's, unused."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return short(value)
+    mantissa, exponent = f"{value:.2e}".split("e")
+    front = short(float(mantissa))
+    return f"{'' if front == '1' else front + '×'}10{superscript(int(exponent))}"
 
 
 def superscript(number: int) -> str:

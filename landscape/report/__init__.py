@@ -1,6 +1,7 @@
-"""The typeset report: an analysis document -> PDF. Knows no torch; needs no GPU and no network.
+"""Reports: the document model (`blocks`), what is said of a network (`network`), and its two writers.
 
-`write_report` loads matplotlib and typst, so it is imported on first use; `numbers` is light.
+Knows no torch; needs no GPU and no network. `write_document` loads the typesetter, so it is imported on first use;
+`numbers` is light.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from landscape.report.document import write_report
+    from landscape.report.writing import write_document
 
-__all__ = ["write_report"]
+__all__ = ["write_document"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("landscape.report.document"), name)
+        return getattr(importlib.import_module("landscape.report.writing"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from landscape.records import Analysis, Record
 from landscape.report.figures import QUARTILES, number, numbers
@@ -13,9 +14,41 @@ Rows = list[tuple[str, str]]
 
 
 def details(name: str, record: Record, analysis: Analysis) -> Rows:
-    """The further numbers of the measure `name`; empty where nothing is known of it."""
-    rows = _DETAILS.get(name)
-    return rows(record, analysis) if rows is not None else []
+    """The further numbers of the measure `name`: those chosen for it, else all that its record tells in a few words."""
+    return _DETAILS.get(name, _any)(record, analysis)
+
+
+def _any(record: Record, analysis: Analysis) -> Rows:
+    """The numbers, words and short lists in the details; what is long or shown elsewhere is left out."""
+    found = _quartiles(record)
+    for key, value in record.details.items():
+        if key in _SHOWN_ELSEWHERE:
+            continue
+        label = key.replace("_", " ")
+        if isinstance(value, Mapping) and not value.keys() <= {"value", "stderr"}:
+            parts = [(f"{label}, {str(part).replace('_', ' ')}", _short(item)) for part, item in value.items()]
+            found += [(name, text) for name, text in parts if text] if len(parts) <= _FEW else []
+        elif text := _short(value):
+            found.append((label, text))
+    return found[:_MOST]
+
+
+def _short(value: Any) -> str:
+    """A value in a few words; empty where it takes more."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return format_count(value)
+    if isinstance(value, float):
+        return format_value(value)
+    if isinstance(value, str):
+        return value if len(value) <= _WORDS else ""
+    if isinstance(value, Mapping) and "value" in value:
+        return format_value(number(value, "value"), number(value, "stderr"))
+    if isinstance(value, (list, tuple)) and 0 < len(value) <= _FEW:
+        texts = [_short(item) for item in value]
+        return ", ".join(texts) if all(texts) else ""
+    return ""
 
 
 def _trace(record: Record, analysis: Analysis) -> Rows:
@@ -114,6 +147,11 @@ def _quartiles(record: Record) -> Rows:
 def _numbers(record: Record, *keys: tuple[str, str]) -> Rows:
     return [(title, format_count(number(record.details, key))) for key, title in keys if key in record.details]
 
+
+_SHOWN_ELSEWHERE = ("groups_stderr", "tensors", "tensors_stderr", "quantiles", "histogram", "curve")
+_FEW = 6  # entries of a list or of a table within the details
+_MOST = 15  # numbers beside a value
+_WORDS = 40
 
 _DETAILS: dict[str, Callable[[Record, Analysis], Rows]] = {
     "hessian_trace": _trace,

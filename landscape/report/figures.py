@@ -9,20 +9,21 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from landscape.catalog import CATALOG
 from landscape.plots.density import density_figure
 from landscape.plots.distribution import distribution_figure
 from landscape.plots.eigenvalues import eigenvalues_figure
 from landscape.plots.groups import groups_figure
 from landscape.plots.margins import margins_figure
-from landscape.plots.style import WIDTH
+from landscape.plots.style import WIDTH, svg
 from landscape.records import Analysis, Record
+from landscape.report.blocks import Shown
+from landscape.report.entries import about
 from landscape.report.numbers import format_share, format_value, true_minus
 from landscape.report.structure import panels, tables
 
 
 @dataclass(frozen=True)
-class Shown:
+class Drawn:
     """A figure, its caption, a sentence for who cannot see it, and whether it takes half the width of the page."""
 
     figure: Figure
@@ -30,10 +31,18 @@ class Shown:
     alt: str
     half: bool = False
 
+    def shown(self) -> Shown:
+        """The figure as the block that a document holds."""
+        return Shown(svg(self.figure).decode(), self.caption, self.alt, self.half)
 
-def figures(name: str, record: Record, analysis: Analysis) -> list[Shown]:
-    """The figures of the measure `name`, in the order of the page; those whose values the record lacks are left out."""
-    return [shown for draw in _FIGURES.get(name, (_substructures,)) for shown in draw(name, record, analysis)]
+
+def figures(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
+    """The figures of the measure `name`, in the order of the page; those whose values the record lacks are left out.
+
+    A measure without figures of its own has bars by substructure where it has groups, and the distribution over the
+    samples where it has a histogram.
+    """
+    return [drawn for draw in _FIGURES.get(name, _ANY) for drawn in draw(name, record, analysis)]
 
 
 def number(values: Mapping[str, Any], key: str) -> float:
@@ -47,31 +56,31 @@ def numbers(values: Mapping[str, Any], key: str) -> list[float]:
     return [math.nan if value is None else float(value) for value in values.get(key) or ()]
 
 
-def _substructures(name: str, record: Record, analysis: Analysis) -> list[Shown]:
+def _substructures(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
     return _bars(name, record, analysis, WIDTH)
 
 
-def _bars(name: str, record: Record, analysis: Analysis, width: float) -> list[Shown]:
-    about = CATALOG[name]
-    groupings = tables(analysis, record, additive=about.additive)
+def _bars(name: str, record: Record, analysis: Analysis, width: float) -> list[Drawn]:
+    said = about(name)
+    groupings = tables(analysis, record, additive=said.additive)
     if not groupings:
         return []
     errors = record.details.get("groups_stderr")
     if name == "connectivity_batch":
         # Its layers tell what those of C do; the tables at the end have them.
         groupings = groupings[:1]
-    drawn = panels(groupings, errors=errors, total=record.value, additive=about.additive)
-    caption = f"{about.title} by substructure."
+    drawn = panels(groupings, errors=errors, total=record.value, additive=said.additive)
+    caption = f"{said.title} by substructure."
     if errors:
         caption += " Error bars: one standard error."
-    if not about.additive:
+    if not said.additive:
         caption += " Groups do not sum to the whole."
-    alt = f"Bars of the {about.title} by substructure."
-    figure = groups_figure(drawn, label=LABELS.get(name, "value"), width=width)
-    return [Shown(figure, caption, alt, half=width < WIDTH)]
+    alt = f"Bars of the {said.title} by substructure."
+    figure = groups_figure(drawn, label=LABELS.get(name) or said.unit or "value", width=width)
+    return [Drawn(figure, caption, alt, half=width < WIDTH)]
 
 
-def _eigenvalues(name: str, record: Record, analysis: Analysis) -> list[Shown]:
+def _eigenvalues(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
     """The eigenvalues and their share by substructure, beside each other where the names are short enough."""
     details = record.details
     values, bounds = numbers(details, "eigenvalues"), numbers(details, "residuals")
@@ -91,11 +100,11 @@ def _eigenvalues(name: str, record: Record, analysis: Analysis) -> list[Shown]:
         width=width,
     )
     caption = "The outermost eigenvalues; error bars: residual norms."
-    shown = Shown(figure, caption, f"Bars of eigenvalues; the largest is {labels[0]}.", half=narrow)
+    shown = Drawn(figure, caption, f"Bars of eigenvalues; the largest is {labels[0]}.", half=narrow)
     return [shown, *_bars(name, record, analysis, width)]
 
 
-def _density(name: str, record: Record, analysis: Analysis) -> list[Shown]:
+def _density(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
     curve = record.details.get("curve") or {}
     x, density = numbers(curve, "x"), numbers(curve, "density")
     if not x or len(x) != len(density):
@@ -114,34 +123,43 @@ def _density(name: str, record: Record, analysis: Analysis) -> list[Shown]:
     caption = "Density of eigenvalues, the part below zero in red."
     if known:
         caption += " Dashed: eigenvalues found by Lanczos."
-    return [Shown(figure, caption, "The spectral density on a logarithmic axis.")]
+    return [Drawn(figure, caption, "The spectral density on a logarithmic axis.")]
 
 
-def _connectivity(name: str, record: Record, analysis: Analysis) -> list[Shown]:
+def _connectivity(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
     return _distribution(name, record, "‖∂l/∂θ ∘ θ‖₁ of one sample")
 
 
-def _jacobian(name: str, record: Record, analysis: Analysis) -> list[Shown]:
+def _jacobian(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
     return _distribution(name, record, "‖J‖² (Frobenius) of one sample")
 
 
-def _distribution(name: str, record: Record, label: str) -> list[Shown]:
+def _any_distribution(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
+    return _distribution(name, record, f"{about(name).unit or 'value'}, of one sample")
+
+
+def _distribution(name: str, record: Record, label: str) -> list[Drawn]:
     histogram = record.details.get("histogram") or {}
     edges, counts = numbers(histogram, "edges"), numbers(histogram, "counts")
     if len(edges) < 2:
         return []
     quantiles = record.details.get("quantiles") or {}
     marks = {title: number(quantiles, key) for title, key in QUARTILES if key in quantiles}
-    marks["mean"] = record.value
-    caption = "Distribution over the chosen samples, with the quartiles and the mean."
+    quartiles = " with the quartiles" if marks else ""
+    kind = "mean" if name in _MEANS else "value"
+    # A value that is a quantile itself has its mark already.
+    if kind == "mean" or not any(place == record.value for place in marks.values()):
+        marks[kind] = record.value
+    caption = "Distribution over the chosen samples,"
+    caption += f"{quartiles}{' and' if quartiles else ' with'} the {kind}." if kind in marks else f"{quartiles}."
     zeros = int(number(histogram, "zeros")) if "zeros" in histogram else 0
     if zeros:
         caption += f" Left out: {zeros} samples whose value is 0, which a logarithmic axis cannot show."
-    alt = f"Histogram of {CATALOG[name].title.lower()} by sample; the mean is {format_value(record.value)}."
-    return [Shown(distribution_figure(edges, counts, label=label, marks=marks), caption, alt)]
+    alt = f"Histogram of {about(name).title.lower()} by sample; the {kind} is {format_value(record.value)}."
+    return [Drawn(distribution_figure(edges, counts, label=label, marks=marks), caption, alt)]
 
 
-def _margins(name: str, record: Record, analysis: Analysis) -> list[Shown]:
+def _margins(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
     details = record.details
     histogram = details.get("histogram") or {}
     edges, counts = numbers(histogram, "edges"), numbers(histogram, "counts")
@@ -159,7 +177,7 @@ def _margins(name: str, record: Record, analysis: Analysis) -> list[Shown]:
         "Margins of the chosen samples. Box: quartiles. Whiskers: the fences, the most extreme data within 1.5 "
         "interquartile ranges of it."
     )
-    return [Shown(figure, caption, f"Histogram of margins; misclassified: {format_share(wrong)}.")]
+    return [Drawn(figure, caption, f"Histogram of margins; misclassified: {format_share(wrong)}.")]
 
 
 HALF = 3.1
@@ -178,7 +196,12 @@ LABELS = {
 
 QUARTILES = (("Q1", "q1"), ("median", "median"), ("Q3", "q3"))
 
-_FIGURES: dict[str, tuple[Callable[[str, Record, Analysis], list[Shown]], ...]] = {
+_MEANS = ("connectivity", "jacobian_norm")
+
+_ANY = (_substructures, _any_distribution)
+
+_FIGURES: dict[str, tuple[Callable[[str, Record, Analysis], list[Drawn]], ...]] = {
+    "fisher_rao": (_substructures,),
     "top_eigenvalues": (_eigenvalues,),
     "spectral_density": (_density,),
     "connectivity": (_substructures, _connectivity),

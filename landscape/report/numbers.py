@@ -52,7 +52,8 @@ def format_column(values: Sequence[float], errors: Sequence[float] | None = None
     """Write numbers that stand under each other with one power of ten and one number of decimals.
 
     The largest has four significant digits, fewer if the smallest positive error is larger than that, and a
-    value too small for these decimals is written with one digit of its own: 4×10⁻⁶.
+    value too small for these decimals is written with one digit of its own: 4×10⁻⁶. An error that these decimals do not
+    show is left out.
     """
     errors = [math.nan] * len(values) if errors is None else errors
     sizes = [abs(x) for x in (*values, *errors) if math.isfinite(x) and x != 0]
@@ -72,8 +73,9 @@ def format_column(values: Sequence[float], errors: Sequence[float] | None = None
         if not (math.isfinite(error) and error > 0) and not float(text):
             texts.append(_fixed_digits(value, 1))
             continue
-        if math.isfinite(error) and error > 0:
-            text += f" ± {_place(Decimal(error).scaleb(-exponent), decimals)}"
+        shown = _place(Decimal(error).scaleb(-exponent), decimals) if math.isfinite(error) and error > 0 else "0"
+        if float(shown):
+            text += f" ± {shown}"
             text = f"({text})" if exponent else text
         texts.append(_power(text, exponent))
     return texts

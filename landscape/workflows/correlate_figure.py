@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.catalog import CATALOG
-from landscape.plots.scatter import ScatterPanel, scatter_figure
+from landscape.plots.scatter import ScatterPanel, scatter_figure, scatter_figures
 from landscape.study.correlation import Correlation
 from landscape.workflows.correlate import Correlations
 
@@ -18,8 +18,18 @@ BAND = "Bands: where the line lies, 95 %; brackets: bootstrap over the networks,
 
 def correlation_figure(study: Correlations, *, groups: bool = False) -> Figure:
     """Each measure against the outcome, with the line, its band and the points named; with `groups` also its parts."""
-    shown = [one for one in study.found if one.line is not None and (groups or not one.group)]
-    return scatter_figure([_panel(one) for one in shown], label=study.target, note=BAND if shown else "")
+    shown = _panels(study, groups)
+    return scatter_figure(shown, label=study.target, note=BAND if shown else "")
+
+
+def correlation_figures(study: Correlations, *, groups: bool = False, tallest: float) -> list[Figure]:
+    """The same in figures of six panels at most, none taller than `tallest` inches."""
+    shown = _panels(study, groups)
+    return scatter_figures(shown, label=study.target, note=BAND if shown else "", tallest=tallest)
+
+
+def _panels(study: Correlations, groups: bool) -> list[ScatterPanel]:
+    return [_panel(one) for one in study.found if one.line is not None and (groups or not one.group)]
 
 
 def _panel(one: Correlation) -> ScatterPanel:

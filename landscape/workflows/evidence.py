@@ -21,6 +21,9 @@ from landscape.workflows.names import distinct_names, numbered
 ANALYSIS = "analysis.json"
 """What an analysis is called beside the checkpoint of a run folder."""
 
+OF_FINAL = "final.json"
+"""What `landscape analyze --out` calls that of the checkpoint of a finished run."""
+
 CHECKPOINTS = (".pt", ".pth", ".th", ".ckpt", ".safetensors")
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -45,11 +48,13 @@ class Evidence:
         name: for people; different among networks that were read together.
         analysis: what was measured.
         metrics: those of `METRICS` that are known.
+        document: the file that the analysis was read from; None where it was made now.
     """
 
     name: str
     analysis: Analysis
     metrics: Mapping[str, float]
+    document: Path | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -104,9 +109,9 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     documents: list[Path] = []
     missing: dict[Path, Path | None] = {}
     left_out: dict[Path, str] = {}
-    for path in dict.fromkeys(one for given in paths for one in _expanded(given)):
+    for path in dict.fromkeys(one for given in paths for one in expanded(given)):
         if path.is_dir():
-            known, folder = _documents_in(path), RunFolder(path)
+            known, folder = documents_in(path), RunFolder(path)
             if not known and folder.finished:
                 missing[folder.final] = path / ANALYSIS
                 order.append(folder.final)
@@ -167,20 +172,26 @@ def gather(sources: Sources, measured: Mapping[Path, Analysis]) -> list[Evidence
     """
     places: list[Path] = []
     analyses: list[Analysis] = []
+    documents: list[Path | None] = []
     for path in sources.order:
         if path in sources.missing:
             if path in measured:
                 places.append(path.parent if path.name == "final.pt" else path)
                 analyses.append(measured[path])
+                documents.append(None)
             continue
         found = read_documents(path)
         for analysis in found:
             places.append(_place(path, analysis, alone=len(found) == 1))
             analyses.append(analysis)
+            documents.append(path)
     unique = list(dict.fromkeys(places))
     short = dict(zip(unique, (name.removesuffix(".json") for name in distinct_names(unique)), strict=True))
     names = numbered([short[place] for place in places])
-    return [Evidence(name, a, _metrics(a, place)) for name, a, place in zip(names, analyses, places, strict=True)]
+    return [
+        Evidence(name, analysis, metrics_of(analysis, place), document)
+        for name, analysis, place, document in zip(names, analyses, places, documents, strict=True)
+    ]
 
 
 def differences(networks: Sequence[Evidence], *, network: bool) -> list[str]:
@@ -197,9 +208,13 @@ def differences(networks: Sequence[Evidence], *, network: bool) -> list[str]:
     return words
 
 
-def _expanded(path: Path) -> list[Path]:
-    """The path itself, the runs in a folder of runs, or what a pattern that no shell has expanded matches."""
-    if path.is_dir() and not (RunFolder(path).holds_run or RunFolder(path).finished or _documents_in(path)):
+def expanded(path: Path) -> list[Path]:
+    """The path itself, the runs in a folder of runs, or what a pattern that no shell has expanded matches.
+
+    Raises:
+        OptionError: the path is not there, or the pattern matches nothing.
+    """
+    if path.is_dir() and not (RunFolder(path).holds_run or RunFolder(path).finished or documents_in(path)):
         runs = [one for one in sorted(path.iterdir()) if one.is_dir() and _is_run(one)]
         return runs or [path]
     if path.exists():
@@ -218,8 +233,8 @@ def _expanded(path: Path) -> list[Path]:
     )
 
 
-def _documents_in(folder: Path) -> list[Path]:
-    """The files of the folder that begin as an analysis does."""
+def documents_in(folder: Path) -> list[Path]:
+    """The files of a folder that begin as an analysis does."""
     return [path for path in sorted(folder.glob("*.json")) if _begins_as_analysis(path)]
 
 
@@ -237,7 +252,7 @@ def _begins_as_analysis(path: Path) -> bool:
 
 def _place(path: Path, analysis: Analysis, *, alone: bool) -> Path:
     """What a network is named after: its run folder, the checkpoint in an array of analyses, else the document."""
-    if path.name == ANALYSIS:
+    if path.name == ANALYSIS or (path.name == OF_FINAL and RunFolder(path.parent).finished):
         return path.parent
     checkpoint = analysis.checkpoint.get("path")
     if alone or not isinstance(checkpoint, str):
@@ -245,10 +260,10 @@ def _place(path: Path, analysis: Analysis, *, alone: bool) -> Path:
     return Path(checkpoint).parent if Path(checkpoint).name == "final.pt" else Path(checkpoint)
 
 
-def _metrics(analysis: Analysis, place: Path) -> dict[str, float]:
-    """What the checkpoint says of itself, else the last row of the run's history, else what the analysis measured."""
+def metrics_of(analysis: Analysis, place: Path | None = None) -> dict[str, float]:
+    """What the checkpoint says of itself, else the last row of the history in `place`, else what was measured."""
     found = {key: value for key, value in (analysis.checkpoint.get("metrics") or {}).items() if key in METRICS}
-    if not found and place.is_dir() and (history := RunFolder(place).history).is_file():
+    if not found and place is not None and place.is_dir() and (history := RunFolder(place).history).is_file():
         try:
             rows = read_history(history)
         except CheckpointError:

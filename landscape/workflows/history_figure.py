@@ -40,11 +40,23 @@ def history_figure(runs: Sequence[RunHistory]) -> Figure:
     Several runs have a colour each; a quantity that is known by substructure then has a panel a substructure: of more
     than six the first, the middle and the last.
     """
-    panels: list[CurvePanel | ShareStrips]
+    return _figure(_panels(runs))
+
+
+def history_figures(runs: Sequence[RunHistory], *, first: int = 4, most: int = 6) -> list[Figure]:
+    """The same in figures for pages: `most` panels each, and `first` in that which stands below a table."""
+    panels = _panels(runs)
+    starts = [0, *range(first, len(panels), most)]
+    return [_figure(panels[start:end]) for start, end in zip(starts, [*starts[1:], len(panels)], strict=True)]
+
+
+def _panels(runs: Sequence[RunHistory]) -> list[CurvePanel | ShareStrips]:
     if len(runs) == 1:
-        panels = [*_history(runs[0]), *_decays(runs[0]), *_tracked(runs[0])]
-    else:
-        panels = [*_histories(runs), *_overlaid(runs)]
+        return [*_history(runs[0]), *_decays(runs[0]), *_tracked(runs[0])]
+    return [*_histories(runs), *_overlaid(runs)]
+
+
+def _figure(panels: Sequence[CurvePanel | ShareStrips]) -> Figure:
     curves = [curve for panel in panels if isinstance(panel, CurvePanel) for curve in panel.curves]
     notes = [BANDS] if any(c.error is not None and any(e > 0 for e in c.error) for c in curves) else []
     notes += [QUARTILES] if any(c.band is not None for c in curves) else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
@@ -26,3 +26,19 @@ def numbered(names: Sequence[str]) -> list[str]:
         seen[name] += 1
         result.append(f"{name} ({seen[name]})" if name in several else name)
     return result
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The file names of `paths`, with as many of their folders as it takes to tell them apart.
+
+    The same path given twice cannot be told apart so; these are numbered.
+    """
+    parts = [PurePath(path).parts or (path,) for path in paths]
+    names = []
+    for i, own in enumerate(parts):
+        others = [other for j, other in enumerate(parts) if j != i and other != own]
+        depth = 1
+        while depth < len(own) and any(other[-depth:] == own[-depth:] for other in others):
+            depth += 1
+        names.append("/".join(own[-depth:]).replace("//", "/"))
+    return numbered(names)

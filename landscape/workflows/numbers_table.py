@@ -16,7 +16,7 @@ TABLES = (".csv", ".parquet")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file, a row a network.
+    """Read a CSV or Parquet file, a row a network; a named index is a column like any other.
 
     Raises:
         OptionError: it is not there, cannot be read as a table, or is Parquet and pyarrow is not installed.
@@ -30,6 +30,8 @@ def read_table(path: Path) -> pd.DataFrame:
     except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are kinds of these
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OptionError(f"{path} cannot be read as a table: {first}") from error
+    if any(name is not None for name in table.index.names):  # pandas keeps an index of its own in Parquet
+        table = table.reset_index()
     if table.empty:
         raise OptionError(f"{path} has no rows; expected a row a network.")
     return table

@@ -13,11 +13,12 @@ import torch
 
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
 from landscape.config.training import TrainConfig, TrainRun
-from landscape.errors import DivergedError, LandscapeError
+from landscape.errors import DivergedError, LandscapeError, OptionError
 from landscape.files import write_atomically
 from landscape.training.history import read_history
 from landscape.training.run_folder import RunFolder
 from landscape.workflows.analyze import analyze_checkpoint
+from landscape.workflows.evidence import ANALYSIS, read_documents
 from landscape.workflows.first_gradient import first_gradient
 from landscape.workflows.train import train
 
@@ -32,11 +33,13 @@ class Job:
         folder: of the run.
         config: its settings.
         measures: of the trained network, beside the columns of the history.
+        analysis: what the trained network is measured by, into `analysis.json` beside it; None: it is not.
     """
 
     folder: Path
     config: TrainConfig
     measures: tuple[str, ...] = ()
+    analysis: AnalysisSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ def do(job: Job, device: str = "cpu") -> Outcome:
             if measure not in told:
                 told[measure] = _measure(measure, folder.final, job.config, device)
                 write_atomically(kept, json.dumps(told).encode())
+        if job.analysis is not None and not _analyzed(job.folder, job.analysis):
+            run = AnalysisRun(devices=device)
+            analyze_checkpoint(folder.final, settings=job.analysis, run=run, cache=False).write(job.folder / ANALYSIS)
     except DivergedError as error:
         write_atomically(kept, json.dumps({"diverged": _without_place(error)}).encode())
         return Outcome({}, [], _without_place(error))
@@ -95,7 +101,19 @@ def missing(jobs: Sequence[Job]) -> list[Job]:
 def _done(job: Job) -> bool:
     kept = job.folder / "measures.json"
     told = json.loads(kept.read_text()) if kept.exists() else {}
-    return "diverged" in told or (RunFolder(job.folder).finished and all(name in told for name in job.measures))
+    analyzed = job.analysis is None or _analyzed(job.folder, job.analysis)
+    done = RunFolder(job.folder).finished and analyzed and all(name in told for name in job.measures)
+    return "diverged" in told or done
+
+
+def _analyzed(folder: Path, settings: AnalysisSettings) -> bool:
+    """Whether the analysis beside the checkpoint is there, made by these settings."""
+    try:
+        (known,) = read_documents(folder / ANALYSIS)
+    except (OptionError, ValueError):
+        return False
+    asked = settings.model_dump(mode="json")
+    return all(known.settings.get(name) == value for name, value in asked.items())
 
 
 def _measure(name: str, checkpoint: Path, config: TrainConfig, device: str) -> dict[str, float]:

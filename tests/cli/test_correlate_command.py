@@ -195,7 +195,48 @@ def test_parquet_holds_what_csv_has(study, capsys):
     pytest.importorskip("pyarrow")
     assert main(["correlate", "study", "--csv", "--parquet", "r.parquet"]) == 0
     written = pd.read_csv(io.StringIO(capsys.readouterr().out), keep_default_na=False)
-    assert pd.read_parquet("r.parquet")["r2"].tolist() == pytest.approx(written["r2"].tolist())
+    parquet = pd.read_parquet("r.parquet")
+    assert parquet.columns.tolist() == written.columns.tolist()
+    for name in written:
+        if pd.api.types.is_numeric_dtype(parquet[name]):
+            known = pd.to_numeric(written[name]).to_numpy(dtype=float)
+            assert parquet[name].to_numpy(dtype=float) == pytest.approx(known, nan_ok=True), name
+        else:
+            assert parquet[name].astype(str).tolist() == written[name].astype(str).tolist(), name
+
+
+def test_a_parquet_table_is_read_with_its_index_as_names(study, capsys):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    rows = [(f"net{i}", value, accuracy, rate) for i, (rate, _, value, accuracy) in enumerate(values())]
+    table = pd.DataFrame(rows, columns=["name", "c", "acc", "lr"])
+    table.set_index("name").to_parquet("t.parquet")
+    table.to_csv("t.csv", index=False)
+    found = []
+    for source in ("t.parquet", "t.csv"):
+        assert main(["correlate", source, "--target", "acc", "--axes", "lr", "--json"]) == 0
+        found.append(read(capsys))
+    assert found[0] == found[1]
+    assert [point["name"] for point in found[0]["correlations"][0]["points"]] == [row[0] for row in rows]
+
+
+@pytest.mark.parametrize(("name", "content"), [("broken.parquet", b"PAR1"), ("words.parquet", b"name,c\n")])
+def test_a_broken_parquet_table_is_one_line(study, capsys, name, content):
+    pytest.importorskip("pyarrow")
+    (study.parent / name).write_bytes(content)
+    assert main(["correlate", name, "--target", "acc"]) == 2
+    out, err = capsys.readouterr()
+    assert f"{name} cannot be read as a table" in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("target", ["r.csv", "r", "study"])
+def test_a_parquet_file_is_called_so(study, capsys, target):
+    assert main(["correlate", "study", "--parquet", target]) == 2
+    out, err = capsys.readouterr()
+    assert "--parquet: expected the name of a file that ends in .parquet" in err
+    assert (out, err.count("\n")) == ("", 1)
+    assert not (study.parent / "r.csv").exists()
 
 
 @pytest.mark.parametrize("source", ["study", "t.csv"])

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from landscape.config.analysis import AnalysisSettings
-from landscape.config.recipe import apply_overrides, digest, packaged_recipe, read_recipe, validate
+from landscape.config.recipe import apply_overrides, digest, read_recipe, validate
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError
 
@@ -110,13 +110,3 @@ def test_yaml_numbers_without_a_point_are_numbers():
 def test_digest_is_sha256_of_sorted_compact_json():
     assert digest({"b": 1, "a": [0.5, None]}) == hashlib.sha256(b'{"a":[0.5,null],"b":1}').hexdigest()
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
-
-
-def test_the_packaged_recipe_validates():
-    config = validate(TrainConfig, packaged_recipe("demo"))
-    assert (config.model, config.data) == ("resnet8", "digits")
-
-
-def test_an_unknown_packaged_recipe_offers_near_names():
-    with pytest.raises(OptionError, match="Did you mean demo"):
-        packaged_recipe("demos")

@@ -1,4 +1,7 @@
-"""A synthetic analysis: the keys and the shapes of a real one, numbers made up. Nothing measured is in it."""
+"""A synthetic analysis: the keys and the shapes of a real one, numbers made up. Nothing measured is in it.
+
+Eight measures have numbers of their own kind; any other, of the catalog or not, is a record with all that one may hold.
+"""
 
 from __future__ import annotations
 
@@ -158,7 +161,16 @@ def synthetic_analysis(
     }  # fmt: skip
     measures |= replace or {}
     if only is not None:
-        measures = {name: measures[name] for name in only}
+        any_record = Record(
+            12.34 * scale, 0.56 * scale, 1.2 * scale, True, 3.0, 0.5, grouped(tensors, c_values),
+            {
+                "groups_stderr": {t["role"]: 0.01 * scale for t in tensors}, "quantiles": quartiles(per_sample),
+                "histogram": histogram(per_sample, np.linspace(0, per_sample.max(), 31)), "radius": 0.05,
+                "steps": 17, "exact": False, "kind": "worst case", "signs": [0.5, -0.25],
+                "parts": {"first": {"value": 1.5, "stderr": 0.25}, "second": 2.5}, "curve": {"x": [0.0, 1.0]},
+            },
+        )  # fmt: skip
+        measures = {name: measures.get(name, any_record) for name in only}
     return Analysis(
         measures=measures,
         checkpoint={
