@@ -79,7 +79,7 @@ class Hutchinson:
             for first in range(probes.start, probes.stop, at_once):
                 keys = range(first, min(first + at_once, probes.stop))
                 V = torch.stack([self._signs(k, b) for k in keys], dim=1)
-                forms = block_forms(problem, theta, low, high, V, part=self._part, way=self._hvp)
+                forms = block_forms(problem, theta, low, high, V, matrix=self._part, way=self._hvp)
                 values[row, first - probes.start : first - probes.start + len(keys)] = forms.T.numpy()
         result: np.ndarray = problem.group.sum_array(values) / self._blocks.omega[:, None, None]
         return result
