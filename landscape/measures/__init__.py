@@ -55,6 +55,7 @@ class Measure:
         about: what is said of it.
         krylov: which steps it wants of the shared Krylov run: `eigenvalue`, until the first one is certain,
             `deflation`, a fixed number; None if it needs no Krylov run.
+        needs: what it takes from `landscape.measures.sharing.Shared`, so that measures compute it once.
         engines: who can compute it.
     """
 
@@ -62,6 +63,7 @@ class Measure:
     options: tuple[str, ...]
     about: About
     krylov: Literal["eigenvalue", "deflation"] | None = None
+    needs: tuple[str, ...] = ()
     engines: tuple[str, ...] = field(default=("landscape",))
 
 
@@ -75,6 +77,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
                 hessian_trace,
                 ("rtol", "budget", "seed", "by", "engine", "hvp"),
                 CATALOG["hessian_trace"],
+                needs=("squares",),
                 engines=_BOTH,
             ),
             Measure(
