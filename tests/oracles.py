@@ -166,3 +166,10 @@ def gauss_newton(f: Function) -> np.ndarray:
         rows = J[n].reshape(-1, J.shape[-1])
         total += f.weights[n] * rows.T @ inner @ rows
     return total / f.weights.sum()
+
+
+def output_gauss_newton(f: Function) -> np.ndarray:
+    """sum_n w_n J_n' J_n / W (P, P), a sample's outputs as one vector."""
+    J = parameter_jacobian(f)
+    rows = J.reshape(len(J), -1, J.shape[-1])
+    return np.asarray(np.einsum("n,nkp,nkq->pq", f.weights / f.weights.sum(), rows, rows))

@@ -1,69 +1,150 @@
-"""The trace of the Gauss-Newton matrix from per-sample products, G = (1/W) sum_n w_n J_n' H_n J_n.
+"""The trace of J' M J from per-sample products: (1/W) sum_n w_n tr(J_n' M_n J_n).
 
-H_n = S_n S_n' is the Hessian of l_n in the outputs, J_n the Jacobian of the outputs in the parameters. Then
+J_n is the Jacobian of sample n's outputs, M_n = S_n S_n' a matrix in them (`landscape.curvature.output_metrics`). The
+trace is
 
-    Tr G = (1/W) sum_n w_n ||J_n' S_n||_F^2 = (1/W) sum_n w_n ( ||J_n' S_n w||^2 + E_e ||J_n' S_n (I - w w') e||^2 )
+    (1/W) sum_n w_n ||J_n' S_n||_F^2 = (1/W) sum_n w_n sum_k ||J_n' S_n e_k||^2 = (1/W) sum_n w_n E_e ||J_n' S_n e||^2
 
-for a unit vector w and independent random signs e a sample. With w along S_n' dl_n/df the first term holds most of a
-confident sample, whose H_n is nearly of rank one; it costs a backward pass, as each draw of e does.
+over the unit vectors e_k, exactly, or over independent random signs e a sample. For the Gauss-Newton matrix and the
+Fisher matrix the second form is taken apart,
 
-Legend: N samples, T parameter tensors, r probes.
+    ||J_n' S_n||_F^2 = ||J_n' S_n q||^2 + E_e ||J_n' S_n (I - q q') e||^2
+
+for a unit vector q. With q along S_n' dl_n/df the first term holds most of a confident sample, whose M_n is nearly of
+rank one; it costs a backward pass, as each draw of e does.
+
+Legend: N samples, T parameter tensors, r cotangents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from landscape.curvature.output_metrics import Metric
 from landscape.curvature.per_sample import PerSampleGradients
+from landscape.errors import NotApplicableError
 from landscape.linalg.precision import wide
 from landscape.problem import Batch, Problem
 from landscape.problem.losses import CurvatureFactor
 
-Signs = Callable[[Tensor], Sequence[Tensor]]  # the outputs -> r tensors of their shape
+Cotangents = Callable[[Tensor], Sequence[Tensor]]  # the outputs (N, ...) -> r tensors of their shape
+
+
+@dataclass(frozen=True)
+class Squares:
+    """w_n/W ||J_n' c||^2 by cotangent, sample and tensor, `plain` (r, N, T), float64 on the CPU.
+
+    `scaled` is w_n/W ||D J_n' c||^2 with a diagonal D, None where none was given.
+    """
+
+    plain: Tensor
+    scaled: Tensor | None = None
 
 
 def squared_products(
-    problem: Problem, gradients: PerSampleGradients, batch: Batch, signs: Signs, *, along: bool
-) -> Tensor:
-    """w_n/W times the squared norms of J_n' S_n w (if `along`) and of J_n' S_n (I - w w') e for each e, cut by tensor.
+    problem: Problem,
+    gradients: PerSampleGradients,
+    batch: Batch,
+    cotangents: Cotangents,
+    *,
+    scales: Mapping[str, Sequence[Tensor]] | None = None,
+) -> Squares:
+    """The squared norms of the products J_n' c_n of a batch, cut by tensor.
 
     Args:
-        problem: the problem, whose loss has a factor S_n.
+        problem: the problem.
         gradients: of the same problem.
         batch: the samples.
-        signs: draws the e.
-        along: whether the term of w comes first.
+        cotangents: the c_n from the outputs.
+        scales: the squared diagonal D^2 of each parameter, in pieces as `gradients.cut` gives them.
 
-    Returns:
-        (r, N, T) or (1 + r, N, T), float64 on the CPU.
+    Cost: a forward pass, and a backward pass a cotangent.
     """
-    rows: list[Tensor] = []
     columns = {name: t for t, name in enumerate(problem.parameters)}
-    factor = problem.factor
-    assert factor is not None, "the loss has no curvature factor"
+    kind = wide(problem.device)
+    plain: list[Tensor] = []
+    scaled: list[Tensor] = []
 
-    def choose(outputs: Tensor) -> list[Tensor]:
-        w = _along_the_slope(problem, factor, outputs, batch)
-        chosen = [factor.times(outputs, batch.targets, w)] if along else []
-        for e in signs(outputs):
-            chosen.append(factor.times(outputs, batch.targets, e - w * _dot(w, e)))
-        shape, kind = (len(batch), len(columns)), wide(problem.device)
-        rows.extend(torch.zeros(shape, dtype=kind, device=problem.device) for _ in chosen)
+    def choose(outputs: Tensor) -> Sequence[Tensor]:
+        chosen = cotangents(outputs)
+        for rows in (plain, scaled):
+            rows.extend(torch.zeros(len(batch), len(columns), dtype=kind, device=problem.device) for _ in chosen)
         return chosen
 
     def reduce(number: int, name: str, piece: int, some: slice, G: Tensor) -> None:
-        rows[number][some, columns[name]] += G.square_().sum(1, dtype=rows[number].dtype)
+        G.square_()
+        plain[number][some, columns[name]] += G.sum(1, dtype=kind)
+        if scales is not None:
+            scaled[number][some, columns[name]] += (G @ scales[name][piece]).to(kind)
 
     gradients.pull(batch, choose, reduce)
-    share = (batch.weights.double() / problem.total_weight).cpu()
-    return torch.stack(rows).double().cpu() * share[None, :, None]
+    share = (batch.weights.double() / problem.total_weight).cpu()[None, :, None]
+    both = [torch.stack(rows).double().cpu() * share for rows in (plain, scaled)]
+    return Squares(both[0], both[1] if scales is not None else None)
+
+
+def factor_of(problem: Problem, metric: Metric) -> CurvatureFactor | None:
+    """S_n of the metric; None where it is the identity.
+
+    Raises:
+        NotApplicableError: the loss has none that is known, or M is not positive semidefinite with these targets.
+    """
+    if metric == "outputs":
+        return None
+    factor = problem.factor if metric == "gauss-newton" else problem.fisher_factor
+    if factor is None:
+        what = "curvature in the outputs is known" if metric == "gauss-newton" else "label distribution is defined"
+        raise NotApplicableError(f"no {what} of the loss {problem.loss_name}")
+    if not factor.exists(problem.samples.targets):
+        raise NotApplicableError(
+            f"negative weights or targets make the loss {problem.loss_name} no convex function of the outputs"
+        )
+    return factor
+
+
+def columns(problem: Problem, batch: Batch, metric: Metric) -> Cotangents:
+    """S_n e_k for every unit vector e_k: their squares add up to the trace exactly."""
+    factor = factor_of(problem, metric)
+
+    def choose(outputs: Tensor) -> list[Tensor]:
+        units = all_columns(outputs)
+        return units if factor is None else [factor.times(outputs, batch.targets, e) for e in units]
+
+    return choose
+
+
+def probes(
+    problem: Problem, batch: Batch, metric: Metric, signs: Callable[[Tensor], Sequence[Tensor]], *, along: bool
+) -> Cotangents:
+    """S_n q (if `along`) and S_n (I - q q') e for each of `signs`; the e themselves where M is the identity."""
+    factor = factor_of(problem, metric)
+
+    def choose(outputs: Tensor) -> list[Tensor]:
+        if factor is None:
+            return list(signs(outputs))
+        q = _along_the_slope(problem, factor, outputs, batch)
+        directions = [q] if along else []
+        directions += [e - q * _dot(q, e) for e in signs(outputs)]
+        return [factor.times(outputs, batch.targets, direction) for direction in directions]
+
+    return choose
+
+
+def slopes(problem: Problem, outputs: Tensor, batch: Batch) -> Tensor:
+    """dl_n/df of every sample, in the outputs' shape."""
+    leaf = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        total = problem.losses_of(leaf, batch).sum()
+    (slope,) = torch.autograd.grad(total, leaf)
+    return slope
 
 
 def all_columns(outputs: Tensor) -> list[Tensor]:
-    """The unit vectors of a sample's outputs, in place of signs: with them the sum over e is exact."""
+    """The unit vectors of a sample's outputs."""
     size = outputs[0].numel()
     eye = torch.eye(size, dtype=outputs.dtype, device=outputs.device)
     return [row.view(outputs[:1].shape).expand_as(outputs) for row in eye]
@@ -71,13 +152,9 @@ def all_columns(outputs: Tensor) -> list[Tensor]:
 
 def _along_the_slope(problem: Problem, factor: CurvatureFactor, outputs: Tensor, batch: Batch) -> Tensor:
     """The unit vectors along S_n' dl_n/df; zero where that is zero."""
-    leaf = outputs.detach().requires_grad_()
-    with torch.enable_grad():
-        total = problem.losses_of(leaf, batch).sum()
-    (slope,) = torch.autograd.grad(total, leaf)
-    w = factor.transposed(outputs, batch.targets, slope)
-    norm = _dot(w, w).sqrt()
-    return torch.where(norm > 0, w / norm, torch.zeros_like(w))
+    q = factor.transposed(outputs, batch.targets, slopes(problem, outputs, batch))
+    norm = _dot(q, q).sqrt()
+    return torch.where(norm > 0, q / norm, torch.zeros_like(q))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

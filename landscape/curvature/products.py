@@ -132,6 +132,8 @@ def _share(problem: Problem, theta: Theta, batch: Batch, part: Part) -> Function
 
 
 def _gradient(value: Tensor, leaves: Mapping[str, Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    if not value.requires_grad:  # none of these parameters has a part in it
+        return [torch.zeros_like(t) for t in leaves.values()]
     gradient = torch.autograd.grad(value, list(leaves.values()), create_graph=create_graph, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for g, t in zip(gradient, leaves.values(), strict=True)]
 

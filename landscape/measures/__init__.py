@@ -65,6 +65,7 @@ class Measure:
         about: what is said of it.
         krylov: what it wants of the shared Krylov run: `eigenvalue`, that the first one is certain within the budget,
             `deflation`, that within fewer steps; None if it needs no Krylov run.
+        needs: what it takes from `landscape.measures.sharing.Shared`, so that measures compute it once.
         engines: who can compute it.
     """
 
@@ -72,6 +73,7 @@ class Measure:
     options: tuple[str, ...]
     about: About
     krylov: Literal["eigenvalue", "deflation"] | None = None
+    needs: tuple[str, ...] = ()
     engines: tuple[str, ...] = field(default=("landscape",))
 
 
@@ -85,6 +87,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
                 hessian_trace,
                 ("rtol", "budget", "seed", "by", "engine", "hvp"),
                 CATALOG["hessian_trace"],
+                needs=("squares",),
                 engines=_BOTH,
             ),
             Measure(

@@ -12,6 +12,7 @@ from typing import ParamSpec
 import numpy as np
 
 from landscape.errors import NonFiniteError
+from landscape.measures.sharing import Shared
 from landscape.memory import watch_peak
 from landscape.problem import Problem
 from landscape.records import Record
@@ -31,13 +32,16 @@ def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Recor
     """Fill the cost, the seconds and the peak memory of the record that `measure` returns.
 
     The problem is the measure's first argument. What the measure put into its record itself (the share of a computation
-    that was handed in) is added to the cost and the seconds.
+    that was handed in), and what it took from `shared`, is added to the cost and the seconds.
     """
 
     @functools.wraps(measure)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Record:
         problem = args[0] if args else kwargs["problem"]
         assert isinstance(problem, Problem)
+        shared = kwargs.get("shared")
+        if isinstance(shared, Shared):
+            shared.taken()
         start = time.perf_counter()
         with count_work() as work, watch_peak(problem.device) as peak:
             record = measure(*args, **kwargs)
@@ -45,10 +49,11 @@ def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Recor
             name = getattr(measure, "__name__", "the measure")
             raise NonFiniteError(f"{name} is NaN or infinite: the numbers overflow; try --dtype float64.")
         cost = problem.group.sum_array(np.array(work.gradient_equivalents(len(problem))))
+        taken_cost, taken_seconds = shared.taken() if isinstance(shared, Shared) else (0.0, 0.0)
         return replace(
             record,
-            cost=record.cost + float(cost),
-            seconds=record.seconds + time.perf_counter() - start,
+            cost=record.cost + float(cost) + taken_cost,
+            seconds=record.seconds + time.perf_counter() - start + taken_seconds,
             peak_memory=peak.bytes,
         )
 

@@ -1,25 +1,25 @@
 """The Hessian trace, by substructure, from probes that are fresh for every fixed block of samples.
 
-Legend: B blocks, k probes a block, P parameters, N samples, T tensors, S groups.
+Legend: B blocks, k probes a block, P parameters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from landscape.curvature.gauss_newton import factor_of
+from landscape.curvature.output_metrics import one_tensor
 from landscape.curvature.per_sample import PerSampleGradients
 from landscape.curvature.products import Way
 from landscape.curvature.pyhessian import pyhessian_trace
-from landscape.errors import OptionError
-from landscape.linalg.trace import BlockEstimate, block_estimate
-from landscape.measures.metering import Progress, announce, metered
-from landscape.measures.trace_parts import Blocks, Component, GaussNewton, Hutchinson
+from landscape.errors import NotApplicableError, OptionError
+from landscape.measures.metering import Progress, metered
+from landscape.measures.sharing import Shared
+from landscape.measures.trace_estimate import cost_of, estimate_trace, probed_record
+from landscape.measures.trace_parts import Blocks, Component, Hutchinson, SquaredProducts
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.records import Record
@@ -27,7 +27,7 @@ from landscape.work import WEIGHTS
 
 Estimator = Literal["auto", "gauss-newton", "hutchinson"]
 
-_DEGREES_OF_FREEDOM = 16  # B (k - 1) below this makes a standard error too uncertain to stop on
+_FEW_OUTPUTS = 3  # of a sample: that many backward passes give the Gauss-Newton trace exactly
 
 
 @metered
@@ -41,6 +41,7 @@ def hessian_trace(
     engine: str = "landscape",
     hvp: Way = "exact",
     estimator: Estimator = "auto",
+    shared: Shared | None = None,
     on_progress: Progress | None = None,
 ) -> Record:
     """Tr H, the trace of the Hessian of the mean loss.
@@ -69,6 +70,7 @@ def hessian_trace(
         engine: `landscape`, or `pyhessian` for that package's estimator on the same problem.
         hvp: how products are made (see `landscape.curvature.products`).
         estimator: `gauss-newton` takes H apart, `hutchinson` does not; `auto` does where it can.
+        shared: what other measures of the same analysis know.
         on_progress: hears the running estimate.
 
     Returns:
@@ -87,32 +89,21 @@ def hessian_trace(
     if engine == "pyhessian":
         return _from_pyhessian(problem, rtol, budget, seed)
     blocks = Blocks.of(problem)
-    components = _components(problem, blocks, seed, budget, hvp, estimator)
-    share = len(problem) / problem.population
-    least = 1 + max(1, math.ceil(_DEGREES_OF_FREEDOM / len(blocks.spans)))
-    wanted = _within(budget, components, dict.fromkeys(components, least))
-    announce(on_progress, _cost(components, wanted))
-    forms = {name: np.empty((len(blocks.spans), 0, len(problem.infos))) for name in components}
-    while True:
-        for name, component in components.items():
-            more = component.sweep(range(forms[name].shape[1], wanted[name]))
-            forms[name] = np.concatenate([forms[name], more], axis=1)
-        parts = {name: forms[name] + _column(components[name].fixed) for name in components}
-        estimate = block_estimate([part.sum(2) for part in parts.values()], blocks.omega, sampled_share=share)
-        target = rtol * abs(estimate.value)
-        converged = estimate.stderr <= target
-        more_wanted = _allocate(components, parts, blocks.omega, wanted, target, budget)
-        converged, more_wanted = problem.group.first((bool(converged), more_wanted))
-        if converged or more_wanted == wanted:
-            break
-        wanted = more_wanted
-        if on_progress is not None:
-            on_progress(f"{estimate.value:.4g} ± {estimate.stderr:.2g}", _cost(components, wanted))
-    return _record(problem, parts, blocks, estimate, share, groups, converged=bool(converged))
+    components = _components(problem, blocks, seed, budget, hvp, estimator, shared)
+    found = estimate_trace(problem, blocks, components, rtol=rtol, budget=budget, on_progress=on_progress)
+    apart = {name: {"value": e.value, "stderr": e.stderr} for name, e in found.apart().items()}
+    kind = "gauss-newton" if len(components) > 1 else "hutchinson"
+    return probed_record(problem, found, groups, {"estimator": kind, "parts": apart})
 
 
 def _components(
-    problem: Problem, blocks: Blocks, seed: int, budget: float, hvp: Way, estimator: Estimator
+    problem: Problem,
+    blocks: Blocks,
+    seed: int,
+    budget: float,
+    hvp: Way,
+    estimator: Estimator,
+    shared: Shared | None,
 ) -> dict[str, Component]:
     """The parts of the trace: `hessian` alone, or `gauss_newton` and `residual`."""
     if estimator not in ("auto", "gauss-newton", "hutchinson"):
@@ -129,115 +120,25 @@ def _components(
             raise OptionError(f"estimator 'gauss-newton' does not apply: {reason}.")
         return whole
     apart: dict[str, Component] = {
-        "gauss_newton": GaussNewton(problem, blocks, seed, gradients),
+        "gauss_newton": SquaredProducts(
+            problem, gradients, blocks, seed, "gauss-newton", few=_FEW_OUTPUTS, shared=shared
+        ),
         "residual": Hutchinson(problem, blocks, seed, "residual", hvp),
     }
-    affordable = _cost(apart, dict.fromkeys(apart, 2)) <= budget
+    affordable = cost_of(apart, dict.fromkeys(apart, 2)) <= budget
     return apart if affordable or estimator == "gauss-newton" else whole
 
 
 def _why_whole(problem: Problem) -> str | None:
     """Why H cannot be taken apart; None where it can."""
-    if problem.factor is None:
-        return f"no curvature in the outputs is known of the loss {problem.loss_name}"
-    if not problem.factor.exists(problem.samples.targets):
-        return f"negative weights or targets make the loss {problem.loss_name} no convex function of the outputs"
     if problem.bn == "train":
         return "with --bn train the samples of a group depend on each other"
-    with torch.no_grad():
-        one = next(problem.batches(0, 1))
-        if not isinstance(problem.outputs(problem.parameters, one.inputs), Tensor):
-            return "the outputs are not one tensor"
+    try:
+        factor_of(problem, "gauss-newton")
+        one_tensor(problem)
+    except NotApplicableError as error:
+        return str(error)
     return None
-
-
-def _column(fixed: np.ndarray | float) -> np.ndarray | float:
-    return fixed[:, None, :] if isinstance(fixed, np.ndarray) else fixed
-
-
-def _cost(components: Mapping[str, Component], probes: Mapping[str, int]) -> float:
-    """Gradient-equivalents of so many probes, with the forward pass and the first term of G."""
-    extra = WEIGHTS["forward"] + WEIGHTS["backward"] if "gauss_newton" in components else 0.0
-    return extra + sum(c.cost * probes[name] for name, c in components.items())
-
-
-def _within(budget: float, components: Mapping[str, Component], probes: dict[str, int]) -> dict[str, int]:
-    """As many of `probes` as the budget allows: first one of each, then two (a variance), then more."""
-    probes = dict(probes)
-    while _cost(components, probes) > budget + 1e-9 and max(probes.values()) > 1:
-        least = 2 if max(probes.values()) > 2 else 1
-        larger = [name for name in probes if probes[name] > least]
-        probes[max(larger, key=lambda name: components[name].cost * probes[name])] -= 1
-    return probes
-
-
-def _allocate(
-    components: Mapping[str, Component],
-    parts: Mapping[str, np.ndarray],
-    omega: np.ndarray,
-    done: dict[str, int],
-    target: float,
-    budget: float,
-) -> dict[str, int]:
-    """How many probes of each part bring the standard error to `target` at the least cost, at most twice as many.
-
-    With the variance V_i of one probe of cost c_i the cost sum c_i k_i is least, for a given sum V_i / k_i = target^2,
-    at k_i = sqrt(V_i / c_i) sum_j sqrt(V_j c_j) / target^2.
-    """
-    variances = {}
-    for name, part in parts.items():
-        stderr = block_estimate([part.sum(2)], omega, sampled_share=1.0).stderr
-        variances[name] = done[name] * stderr**2
-    wanted = {}
-    total = sum(math.sqrt(v * components[name].cost) for name, v in variances.items())
-    for name, v in variances.items():
-        needed = math.sqrt(v / components[name].cost) * total / target**2 if target > 0 else math.inf
-        if math.isnan(needed):  # one probe tells no variance
-            needed = math.inf
-        wanted[name] = max(done[name], math.ceil(min(needed, 2 * done[name])))
-    if wanted == done:  # each alone is precise enough, the sum is not
-        wanted = {name: done[name] + (variances[name] > 0) for name in done}
-    fits = _within(budget, components, wanted)
-    return {name: max(done[name], fits[name]) for name in done}
-
-
-def _record(
-    problem: Problem,
-    parts: Mapping[str, np.ndarray],
-    blocks: Blocks,
-    estimate: BlockEstimate,
-    share: float,
-    groups: Mapping[str, Sequence[str]],
-    *,
-    converged: bool,
-) -> Record:
-    names = [info.name for info in problem.infos]
-
-    def of(members: Sequence[str]) -> BlockEstimate:
-        columns = [names.index(name) for name in members]
-        return block_estimate([p[..., columns].sum(2) for p in parts.values()], blocks.omega, sampled_share=share)
-
-    by_group = {group: of(members) for group, members in groups.items()}
-    apart = {
-        name: block_estimate([part.sum(2)], blocks.omega, sampled_share=share)
-        for name, part in parts.items()
-        if len(parts) > 1
-    }
-    return Record(
-        value=estimate.value,
-        stderr=estimate.stderr,
-        sampling_stderr=estimate.sampling_stderr,
-        converged=converged,
-        groups={group: e.value for group, e in by_group.items()},
-        details={
-            "groups_stderr": {group: e.stderr for group, e in by_group.items()},
-            "tensors": {name: of([name]).value for name in names},
-            "probes": max(part.shape[1] for part in parts.values()),
-            "blocks": len(blocks.spans),
-            "estimator": "gauss-newton" if len(parts) > 1 else "hutchinson",
-            "parts": {name: {"value": e.value, "stderr": e.stderr} for name, e in apart.items()},
-        },
-    )
 
 
 def _from_pyhessian(problem: Problem, rtol: float, budget: float, seed: int) -> Record:

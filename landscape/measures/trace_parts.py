@@ -1,4 +1,4 @@
-"""The parts that a trace is taken from: probes of a part of the Hessian, squared products for the Gauss-Newton part.
+"""The parts that a trace is taken from: probes of a matrix, and squared per-sample products.
 
 Both are drawn freshly for every fixed block of samples, and cut by tensor.
 
@@ -15,17 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.curvature.gauss_newton import all_columns, squared_products
-from landscape.curvature.hessian import block_forms
+from landscape.curvature.gauss_newton import Cotangents, Squares, columns, probes, squared_products
+from landscape.curvature.hessian import Matrix, block_forms
+from landscape.curvature.output_metrics import Metric, one_tensor
 from landscape.curvature.per_sample import PerSampleGradients
-from landscape.curvature.products import Part, Way
+from landscape.curvature.products import Way
 from landscape.linalg.probes import rademacher
+from landscape.measures.sharing import Shared
+from landscape.parameters import flatten
 from landscape.problem import Batch, Problem
 from landscape.work import WEIGHTS
 
 _SCALARS_AT_ONCE = 2**26
-_FEW_OUTPUTS = 3  # of a sample: that many backward passes give the Gauss-Newton trace exactly
-_GAUSS_NEWTON = 1_000_004  # keeps its signs apart from the residual's
+FEW_OUTPUTS = 16  # of a sample: that many backward passes give a trace exactly
+_SQUARES = 1_000_004  # keeps the signs of per-sample products apart from those of the probes
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,12 @@ class Component(Protocol):
 
     Attributes:
         cost: gradient-equivalents a probe.
+        first: what the first sweep costs besides.
         fixed: what is known of it without probes and is added to them, (B, T) or 0.
     """
 
     cost: float
+    first: float
     fixed: np.ndarray | float
 
     def sweep(self, probes: range) -> np.ndarray:
@@ -60,15 +65,29 @@ class Component(Protocol):
 
 
 class Hutchinson:
-    """v' A v for a part A of the Hessian, with signs that are fresh for every block."""
+    """v' A v for a matrix A, with signs v that are fresh for every block.
 
-    def __init__(self, problem: Problem, blocks: Blocks, seed: int, part: Part, hvp: Way) -> None:
-        self._problem, self._blocks, self._seed, self._part, self._hvp = problem, blocks, seed, part, hvp
-        self.cost = WEIGHTS["hessian_product"]
+    Args:
+        problem: the problem.
+        blocks: its blocks.
+        seed: of the signs.
+        matrix: A.
+        hvp: how products with the Hessian are made.
+        scaled: whether theta ∘ v takes the place of v: the trace is that of A scaled by theta on both sides.
+    """
+
+    def __init__(
+        self, problem: Problem, blocks: Blocks, seed: int, matrix: Matrix, hvp: Way = "exact", *, scaled: bool = False
+    ) -> None:
+        self._problem, self._blocks, self._seed, self._matrix, self._hvp = problem, blocks, seed, matrix, hvp
+        self._scale = flatten(problem.parameters)[:, None] if scaled else None
+        of_hessian = matrix in ("hessian", "residual")
+        self.cost = WEIGHTS["hessian_product"] if of_hessian else WEIGHTS["jvp"] + WEIGHTS["gradient"]
+        self.first = 0.0
         self.fixed: np.ndarray | float = 0.0
 
     def sweep(self, probes: range) -> np.ndarray:
-        """As `Component`. Cost: 2.4 gradient-equivalents a probe."""
+        """As `Component`. Cost: 2.4 gradient-equivalents a probe of the Hessian or its residual, else 5/3."""
         problem, theta = self._problem, self._problem.parameters
         at_once = max(1, _SCALARS_AT_ONCE // problem.size)
         values = np.zeros((len(self._blocks.spans), len(probes), len(theta)))
@@ -79,7 +98,8 @@ class Hutchinson:
             for first in range(probes.start, probes.stop, at_once):
                 keys = range(first, min(first + at_once, probes.stop))
                 V = torch.stack([self._signs(k, b) for k in keys], dim=1)
-                forms = block_forms(problem, theta, low, high, V, part=self._part, way=self._hvp)
+                V = V if self._scale is None else V * self._scale
+                forms = block_forms(problem, theta, low, high, V, matrix=self._matrix, way=self._hvp)
                 values[row, first - probes.start : first - probes.start + len(keys)] = forms.T.numpy()
         result: np.ndarray = problem.group.sum_array(values) / self._blocks.omega[:, None, None]
         return result
@@ -89,45 +109,113 @@ class Hutchinson:
         return rademacher(problem.size, self._seed, probe, block, dtype=problem.dtype, device=problem.device)
 
 
-class GaussNewton:
-    """The trace of the Gauss-Newton part from squared per-sample products, with fresh signs for every sample."""
+class SquaredProducts:
+    """The trace of J' M J, or of it scaled by theta on both sides, from squared per-sample products.
 
-    def __init__(self, problem: Problem, blocks: Blocks, seed: int, gradients: PerSampleGradients) -> None:
-        self._problem, self._blocks, self._seed, self._gradients = problem, blocks, seed, gradients
+    Args:
+        problem: the problem.
+        gradients: of it.
+        blocks: its blocks.
+        seed: of the signs, which are fresh for every sample.
+        metric: M.
+        scaled: whether by theta.
+        few: up to so many outputs of a sample the trace is exact.
+        shared: what other measures of the same products know.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        gradients: PerSampleGradients,
+        blocks: Blocks,
+        seed: int,
+        metric: Metric,
+        *,
+        scaled: bool = False,
+        few: int = FEW_OUTPUTS,
+        shared: Shared | None = None,
+    ) -> None:
+        self._problem, self._gradients, self._blocks, self._seed = problem, gradients, blocks, seed
+        self._metric, self._scaled = metric, scaled
+        self._shared = shared or Shared(problem)
+        # what is the same matrix is computed once
+        same = metric == "fisher" and problem.fisher_factor is problem.factor
+        self._name = "gauss-newton" if same else metric
+        self.outputs = one_tensor(problem)[0].numel()
+        self.exact = self.outputs <= few
         self.cost = WEIGHTS["backward"]
+        self.first = WEIGHTS["forward"] + (0.0 if metric == "outputs" else WEIGHTS["backward"])
         self.fixed: np.ndarray | float = 0.0
-        self._exact = False
         self._begun = False
-        with torch.no_grad():
-            one = next(problem.batches(0, 1))
-            size = problem.outputs(problem.parameters, one.inputs)[0].numel()
-        self._columns = size if size <= _FEW_OUTPUTS else None  # in place of signs
+
+    @property
+    def exact_cost(self) -> float:
+        """Gradient-equivalents of the exact trace."""
+        return WEIGHTS["forward"] + WEIGHTS["backward"] * self.outputs
+
+    def values(self) -> np.ndarray:
+        """w_n/W tr(J_n' M_n J_n) by sample and tensor, exactly: (N, T). Cost: a backward pass for each output."""
+        plain, scaled = self._shared.get("squares", (self._name, "exact"), self._exact_values)
+        return scaled if self._scaled else plain
+
+    def _exact_values(self) -> tuple[np.ndarray, np.ndarray]:
+        problem = self._problem
+        found = [np.zeros((len(problem), len(problem.infos))) for _ in range(2)]
+        for batch in problem.batches():
+            squares = self._squares(batch, columns(problem, batch, self._metric))
+            for into, rows in zip(found, (squares.plain, squares.scaled), strict=True):
+                if rows is not None:
+                    into[batch.start : batch.stop] = rows.sum(0).numpy()
+        plain, scaled = (problem.group.sum_array(into) for into in found)
+        return plain, scaled
 
     def sweep(self, probes: range) -> np.ndarray:
         """As `Component`. Cost: a forward pass, a backward pass a probe, and one more the first time."""
-        if self._exact or not len(probes):
-            return np.zeros((len(self._blocks.spans), len(probes), len(self._problem.infos)))
         along, self._begun = not self._begun, True
-        self._exact = self._columns is not None
-        rows = [self._rows(batch, probes, along=along) for batch in self._problem.batches()]
-        summed = self._by_block(rows, along + (len(probes) if self._columns is None else self._columns))
-        if self._exact:
-            self.fixed = summed.sum(1)
+        if self.exact:
+            if along:
+                self.fixed = self._of_blocks(self.values())
             return np.zeros((len(self._blocks.spans), len(probes), len(self._problem.infos)))
-        if along:
-            self.fixed = summed[:, 0]
-            return summed[:, 1:]
-        return summed
+        key = (self._name, self._seed, probes.start, probes.stop, along)
+        plain, scaled = self._shared.get("squares", key, lambda: self._probed(probes, along=along))
+        found = scaled if self._scaled else plain
+        if along and self._metric != "outputs":
+            self.fixed = found[:, 0]
+            return found[:, 1:]
+        return found
 
-    def _rows(self, batch: Batch, probes: range, *, along: bool) -> Tensor:
-        """The squared products of a batch: (r, N, T)."""
+    def _probed(self, chosen: range, *, along: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Sums over the samples of each block over its weight, (B, r, T), plain and scaled."""
+        problem, count = self._problem, len(chosen) + (along and self._metric != "outputs")
+        found = [np.zeros((len(problem.blocks()), count, len(problem.infos))) for _ in range(2)]
+        for batch in problem.batches():
 
-        def signs(outputs: Tensor) -> Sequence[Tensor]:
-            if self._exact:
-                return all_columns(outputs)
-            return [self._signs(k, batch, outputs) for k in probes]
+            def signs(outputs: Tensor, batch: Batch = batch) -> list[Tensor]:
+                return [self._signs(k, batch, outputs) for k in chosen]
 
-        return squared_products(self._problem, self._gradients, batch, signs, along=along)
+            squares = self._squares(batch, probes(problem, batch, self._metric, signs, along=along))
+            of_block = np.arange(batch.start, batch.stop) // problem.block_size
+            for into, rows in zip(found, (squares.plain, squares.scaled), strict=True):
+                if rows is not None:
+                    np.add.at(into, of_block, rows.transpose(0, 1).numpy())
+        counted = [b for b, _, _ in self._blocks.spans]
+        plain, scaled = (problem.group.sum_array(into)[counted] / self._blocks.omega[:, None, None] for into in found)
+        return plain, scaled
+
+    def _of_blocks(self, values_NT: np.ndarray) -> np.ndarray:
+        """Sums over the samples of each block over its weight: (B, T)."""
+        sums = np.stack([values_NT[low:high].sum(0) for _, low, high in self._blocks.spans])
+        result: np.ndarray = sums / self._blocks.omega[:, None]
+        return result
+
+    def _squares(self, batch: Batch, cotangents: Cotangents) -> Squares:
+        # with M = I the scaled products come along: they are another reduction of the same gradients
+        scales = None
+        if self._metric == "outputs":
+            theta = self._problem.parameters
+            scales = {name: self._gradients.cut(name, tensor.square()) for name, tensor in theta.items()}
+        assert scales is not None or not self._scaled, "only what is shared is scaled"
+        return squared_products(self._problem, self._gradients, batch, cotangents, scales=scales)
 
     def _signs(self, probe: int, batch: Batch, outputs: Tensor) -> Tensor:
         """The signs of a batch's samples, which are those of their blocks."""
@@ -136,20 +224,6 @@ class GaussNewton:
         for b in range(batch.start // block, (batch.stop - 1) // block + 1):
             low, high = b * block, min((b + 1) * block, len(self._problem))
             size = (high - low) * outputs[0].numel()
-            e = rademacher(size, self._seed, _GAUSS_NEWTON, probe, b, dtype=outputs.dtype).view(-1, *outputs.shape[1:])
+            e = rademacher(size, self._seed, _SQUARES, probe, b, dtype=outputs.dtype).view(-1, *outputs.shape[1:])
             pieces.append(e[max(batch.start - low, 0) : batch.stop - low])
         return torch.cat(pieces).to(outputs.device)
-
-    def _by_block(self, rows: Sequence[Tensor], count: int) -> np.ndarray:
-        """Sums over the samples of each block over its weight, (B, r, T), from `count` = r rows of the own samples."""
-        problem, spans = self._problem, self._blocks.spans
-        sums = np.zeros((len(spans), count, len(problem.infos)))
-        own = {b: (low, high) for b, low, high in problem.own_blocks()}
-        if own:
-            start = min(low for low, _ in own.values())
-            rows_rNT = torch.cat(list(rows), dim=1).numpy()
-            for row, (b, low, high) in enumerate(spans):
-                if b in own:
-                    sums[row] = rows_rNT[:, low - start : high - start].sum(1)
-        result: np.ndarray = problem.group.sum_array(sums) / self._blocks.omega[:, None, None]
-        return result

@@ -26,12 +26,13 @@ LossLike = Callable[[Any, Any], Tensor]
 
 @dataclass(frozen=True)
 class CurvatureFactor:
-    """A factor S_n of the Hessian of l_n in the outputs, S_n S_n' = d^2 l_n / df^2 (positive semidefinite).
+    """A factor S_n of a matrix in the outputs, S_n S_n' (positive semidefinite): the Hessian of l_n, d^2 l_n / df^2, or
+    the Fisher information of the model's own labels.
 
     Attributes:
         times: (outputs, targets, e) -> S_n e_n for every sample; e and the result have the outputs' shape (N, K, ...).
         transposed: the same with S_n'.
-        exists: targets -> whether d^2 l_n / df^2 is positive semidefinite with all of them.
+        exists: targets -> whether the matrix is positive semidefinite with all of them.
     """
 
     times: Callable[[Tensor, Any, Tensor], Tensor]
@@ -51,6 +52,7 @@ class PerSampleLoss:
             label distribution with respect to the outputs and u of the outputs' shape, averaged over a sample's labels;
             None where the loss defines no label distribution. It takes the targets too, to know ignored labels.
         factor: of the Hessian in the outputs, None where none is known.
+        fisher_factor: of F_f; `factor` itself where F_f is the Hessian, None where `fisher_form` is None.
         ignored: the label that does not count, if the loss has one.
         classes: whether the outputs are one row of logits a sample, (N, K), with integer labels (N,).
     """
@@ -60,6 +62,7 @@ class PerSampleLoss:
     weights: Callable[[Any], Tensor]
     fisher_form: Callable[[Any, Any, Tensor], Tensor] | None = None
     factor: CurvatureFactor | None = None
+    fisher_factor: CurvatureFactor | None = None
     classes: bool = False
     ignored: int | None = None
 
@@ -92,6 +95,9 @@ def per_sample_loss(loss: LossLike, outputs: Any, targets: Any) -> PerSampleLoss
     n = _count(targets)
     result = _known(loss) or _unknown(loss, given, n)
     _check(result, loss, given, outputs, targets)
+    if result.factor is not None and result.fisher_factor is not None and not targets.is_floating_point():
+        # labels are no part of the Hessian of a cross-entropy; class probabilities need not add up to 1
+        result = replace(result, fisher_factor=result.factor)
     return replace(result, classes=_is_classification(outputs, targets))
 
 
@@ -130,12 +136,14 @@ def _known(loss: LossLike) -> PerSampleLoss | None:
         assert isinstance(loss, nn.NLLLoss)
         return _nll(loss)
     if kind is nn.MSELoss:
+        squared_error = _diagonal(lambda outputs, targets: torch.full_like(outputs, 2.0), lambda targets: True)
         return PerSampleLoss(
             "mean squared error",
             _unreduced(nn.MSELoss(reduction="none")),
             _ones,
             _squared_error_form,
-            _diagonal(lambda outputs, targets: torch.full_like(outputs, 2.0), lambda targets: True),
+            squared_error,
+            squared_error,
         )
     if kind is nn.BCEWithLogitsLoss:
         assert isinstance(loss, nn.BCEWithLogitsLoss)
@@ -152,12 +160,14 @@ def _known(loss: LossLike) -> PerSampleLoss | None:
             p = outputs.sigmoid()
             return scale(targets) * p * (1 - p)
 
+        factor = _diagonal(curvature, lambda targets: bool((scale(targets.double()) >= 0).all()))
         return PerSampleLoss(
             "binary cross-entropy",
             _unreduced(elementwise),
             _ones,
             _bernoulli_form if plain else None,
-            _diagonal(curvature, lambda targets: bool((scale(targets.double()) >= 0).all())),
+            factor,
+            factor if plain else None,
         )
     if isinstance(loss, nn.modules.loss._Loss) and kind in (nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss):
         elementwise_loss = copy.copy(loss)
@@ -200,17 +210,44 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> PerSampleLoss:
     def weights(targets: Tensor) -> Tensor:
         return label_weights(targets).reshape(targets.shape[0], -1).sum(1)
 
-    def scale(outputs: Tensor, targets: Tensor) -> Tensor:
-        """The square root of each label's weight in the mean of its sample, (N, 1, ...)."""
+    def share_of_label(outputs: Tensor, targets: Tensor) -> Tensor:
+        """Each label's weight in the mean of its sample, (N, ...)."""
         weight = label_weights(targets).to(outputs)
         total = weight.reshape(len(weight), -1).sum(1)
-        share = weight / torch.where(total > 0, total, 1.0).view(-1, *[1] * (weight.ndim - 1))
+        return weight / torch.where(total > 0, total, 1.0).view(-1, *[1] * (weight.ndim - 1))
+
+    def fisher_scale(outputs: Tensor, targets: Tensor) -> Tensor:
+        """The square root of what stands before diag(p) - p p' in the Fisher information, (N, 1, ...)."""
+        return share_of_label(outputs, targets).sqrt().unsqueeze(1)
+
+    def scale(outputs: Tensor, targets: Tensor) -> Tensor:
+        """The square root of what stands before diag(p) - p p' in the Hessian, (N, 1, ...)."""
+        share = share_of_label(outputs, targets)
         if targets.is_floating_point():
             per_class = targets.to(outputs)
             if loss.weight is not None:
                 per_class = per_class * loss.weight.to(outputs).view(-1, *[1] * (outputs.ndim - 2))
             share = share * ((1 - loss.label_smoothing) * per_class.sum(1) + loss.label_smoothing)
         return share.sqrt().unsqueeze(1)
+
+    def positive(targets: Tensor) -> bool:
+        return loss.weight is None or bool((loss.weight >= 0).all())
+
+    def exists(targets: Tensor) -> bool:
+        negative = targets.is_floating_point() and bool((targets < 0).any())
+        return not negative and positive(targets)
+
+    # a label's Hessian is diag(p) - p p' whatever the label, unless smoothing mixes classes of different weights
+    mixed = loss.weight is not None and loss.label_smoothing > 0
+    factor = None if mixed else _softmax_factor(scale, exists)
+    fisher_factor = _softmax_factor(fisher_scale, positive)
+    return PerSampleLoss(
+        "cross-entropy", values, weights, fisher_form, factor, fisher_factor, ignored=loss.ignore_index
+    )
+
+
+def _softmax_factor(scale: Callable[[Tensor, Tensor], Tensor], exists: Callable[[Any], bool]) -> CurvatureFactor:
+    """The factor of diag(p) - p p' times a square scale."""
 
     def times(outputs: Tensor, targets: Tensor, e: Tensor) -> Tensor:
         p = outputs.softmax(1)
@@ -221,14 +258,7 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> PerSampleLoss:
         p = outputs.softmax(1)
         return scale(outputs, targets) * p.sqrt() * (c - (p * c).sum(1, keepdim=True))
 
-    def exists(targets: Tensor) -> bool:
-        negative = targets.is_floating_point() and bool((targets < 0).any())
-        return not negative and (loss.weight is None or bool((loss.weight >= 0).all()))
-
-    # a label's Hessian is diag(p) - p p' whatever the label, unless smoothing mixes classes of different weights
-    mixed = loss.weight is not None and loss.label_smoothing > 0
-    factor = None if mixed else CurvatureFactor(times, transposed, exists)
-    return PerSampleLoss("cross-entropy", values, weights, fisher_form, factor, ignored=loss.ignore_index)
+    return CurvatureFactor(times, transposed, exists)
 
 
 def _nll(loss: nn.NLLLoss) -> PerSampleLoss:

@@ -184,6 +184,11 @@ class Problem:
         return self._per_sample.factor
 
     @property
+    def fisher_factor(self) -> CurvatureFactor | None:
+        """A factor of the F_f of `fisher_form`; `factor` itself where both are the same."""
+        return self._per_sample.fisher_factor
+
+    @property
     def weights(self) -> Tensor:
         """The weights w_n (N,), float64 on the CPU."""
         return self._weights

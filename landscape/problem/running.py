@@ -1,4 +1,4 @@
-"""How a network is run: which mode its modules are in, and on which kernels.
+"""How a network is run: which mode its modules are in, on which kernels, and what random numbers it draws.
 
 A measure differentiates twice, forward and backward. Some fused kernels have no second derivative or no forward mode;
 here they are exchanged for others that compute the same function.
@@ -54,4 +54,16 @@ def differentiable_kernels(model: nn.Module) -> Iterator[None]:
             stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
             torch._C._set_mkldnn_enabled(False)
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Run the block with the global generators of the CPU and of `device` seeded, and put them back after."""
+    cuda = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        # Not torch.manual_seed: it seeds every device, also those that are not put back.
+        torch.default_generator.manual_seed(seed)
+        for index in cuda:
+            torch.cuda.default_generators[index].manual_seed(seed)
         yield

@@ -30,7 +30,7 @@ from torch import Tensor
 from landscape.config.recipe import digest
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError
-from landscape.training.fed_layers import FedLayer, rescale, weight_norms
+from landscape.problem.fed_layers import FedLayer, rescale, weight_norms
 from landscape.training.history import Row, read_history
 from landscape.training.rescaling import NormRule, Rescaling, must_feed
 from landscape.training.run_folder import RunFolder

@@ -27,7 +27,7 @@ import torch
 
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError
-from landscape.training.fed_layers import FedLayer, Granularity, filter_norms, rescale, weight_norms
+from landscape.problem.fed_layers import FedLayer, Granularity, filter_norms, rescale, weight_norms
 
 
 class NormRule(ABC):

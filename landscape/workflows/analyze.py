@@ -31,6 +31,7 @@ from landscape.measures import (
     eigenvalue_steps,
     evaluate,
 )
+from landscape.measures.sharing import Shared
 from landscape.memory import watch_peak
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
@@ -234,16 +235,19 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                 provenance=_provenance(),
             )
 
-        shared = _SharedSpectrum(problem, settings, [name for name in names if name not in found])
+        spectrum = _SharedSpectrum(problem, settings, [name for name in names if name not in found])
+        shared = Shared(problem)
         try:
             for index, name in enumerate(names):
                 tell(MeasureStarted(name, index, len(names)))
                 if name in found:
                     records[name] = found[name]
                 else:
-                    records[name] = _one(problem, name, settings, shared, on_event)
+                    records[name] = _one(problem, name, settings, spectrum, shared, on_event)
+                    later = [MEASURES[other].needs for other in names[index + 1 :] if other not in found]
+                    shared.keep_only({need for needs in later for need in needs})
                     known.keep(name, options.get(name, {}), records[name])
-                shared.let_go(name)
+                spectrum.let_go(name)
                 tell(MeasureFinished(name, records[name], cached=name in found))
         except KeyboardInterrupt as error:
             raise Interrupted(finish(whole=False)) from error
@@ -286,7 +290,12 @@ class _SharedSpectrum:
 
 
 def _one(
-    problem: Problem, name: str, settings: AnalysisSettings, shared: _SharedSpectrum, on_event: OnEvent | None
+    problem: Problem,
+    name: str,
+    settings: AnalysisSettings,
+    spectrum: _SharedSpectrum,
+    shared: Shared,
+    on_event: OnEvent | None,
 ) -> Record:
     measure = MEASURES[name]
     if not _computes(settings.engine, name):
@@ -307,7 +316,9 @@ def _one(
         # around the shared Krylov run too: it is part of the measure that makes it
         with count_work(on_charge=report), watch_peak(problem.device) as peak:
             if measure.krylov is not None and settings.engine == "landscape":
-                options["spectrum"] = shared.get(learn)
+                options["spectrum"] = spectrum.get(learn)
+            if measure.needs:
+                options["shared"] = shared
             record = measure.function(problem, **options, on_progress=learn)
     except NotApplicableError as error:
         return Record.skip(str(error))

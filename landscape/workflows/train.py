@@ -21,6 +21,8 @@ from landscape.errors import DataError, DivergedError, ModelError, OptionError
 from landscape.models import build_model, check_trainable, parse_model
 from landscape.parameters import describe
 from landscape.problem import check_device
+from landscape.problem.fed_layers import fed_layers
+from landscape.problem.running import seeded
 from landscape.training.augment import augmentation_generator, augmentation_of
 from landscape.training.batch_schedule import plan_steps
 from landscape.training.batches import Batching, check_batches, ghost_norms, spread_of
@@ -30,7 +32,6 @@ from landscape.training.decay.log import decayed_share, only_changes
 from landscape.training.decay.plan import DecayPlan, fill_decay, plan_decay
 from landscape.training.events import AlreadyFinished, EpochFinished, OnEvent, TrainingStarted, ignore
 from landscape.training.failures import user_errors
-from landscape.training.fed_layers import fed_layers
 from landscape.training.history import Row, read_history, write_history
 from landscape.training.loggers import Log
 from landscape.training.loop import fit
@@ -41,7 +42,7 @@ from landscape.training.rescaling import fill_rescaling
 from landscape.training.run_folder import RunFolder, default_folder
 from landscape.training.samples import first_inputs
 from landscape.training.schedules import TopEigenvalue, build_schedule, build_two_phase, fill_schedule
-from landscape.training.state import TrainingState, seeded
+from landscape.training.state import TrainingState
 from landscape.training.step_table import append_steps, keep_steps
 from landscape.workflows.sharpness_callback import last_layer_eigenvalue
 from landscape.workflows.tracking.following import follow, track_settings

@@ -76,7 +76,7 @@ def test_the_residual_is_the_hessian_less_the_gauss_newton_matrix(name: str, way
     scale = np.linalg.norm(oracles.hessian(small.function) @ V)
     assert np.linalg.norm(found.numpy() - R @ V) < (1e-6 if way == "finite-difference" else 1e-11) * scale
     forms = sum(
-        block_forms(problem, theta, *b, torch.from_numpy(V), part="residual", way=way) for b in problem.blocks()
+        block_forms(problem, theta, *b, torch.from_numpy(V), matrix="residual", way=way) for b in problem.blocks()
     )
     np.testing.assert_allclose(forms.sum(0).numpy(), (V * (R @ V)).sum(0), rtol=1e-5, atol=1e-6 * scale)
 

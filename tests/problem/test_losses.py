@@ -156,3 +156,23 @@ def test_accuracy_is_over_labelled_samples() -> None:
     kept = y != -100
     expected = float((x.argmax(1) == y)[kept].double().mean())
     assert evaluate(Problem(Shift(), nn.CrossEntropyLoss(), (x, y))).accuracy == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_factor_of_the_fisher_information_gives_its_form(name: str) -> None:
+    """|S' u|^2 = u' F u, and S is the transposed of S'."""
+    loss, inputs, targets, head = TABLE[name]
+    problem = Problem(Shift(head), loss, (inputs, targets))
+    factor, form = problem.fisher_factor, problem.fisher_form
+    assert (factor is None) == (form is None)
+    if factor is None or form is None:
+        return
+    outputs = (head or nn.Identity())(inputs)
+    u = values(*outputs.shape)
+    e = u.flip(0)
+    back = factor.transposed(outputs, targets, u)
+    torch.testing.assert_close(back.reshape(N, -1).square().sum(1), form(outputs, targets, u))
+    there = factor.times(outputs, targets, e)
+    torch.testing.assert_close((there * u).reshape(N, -1).sum(1), (e * back).reshape(N, -1).sum(1))
+    same = not targets.is_floating_point() and "smoothed, weighted" not in name
+    assert (factor is problem.factor) == (same or isinstance(loss, (nn.MSELoss, nn.BCEWithLogitsLoss))), name

@@ -9,13 +9,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from landscape.config.training import TrainConfig, TrainRun
 from landscape.data import ImageSet, Normalization, prepare
 from landscape.errors import OptionError
+from landscape.problem.running import seeded
 from landscape.training.augment import CropFlip, augmentation_generator, augmentation_of
 from landscape.training.batches import Batching, ghost_norms, passes_of
 from landscape.training.loop import fit
 from landscape.training.optimizers import build_optimizer
 from landscape.training.samples import Split
 from landscape.training.schedules import constant
-from landscape.training.state import TrainingState, seeded
+from landscape.training.state import TrainingState
 from landscape.workflows import train as workflow
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from torch import nn
 
 from landscape.config.training import TrainConfig
 from landscape.errors import CheckpointError, OptionError
-from landscape.training.fed_layers import fed_layers
+from landscape.problem.fed_layers import fed_layers
 from landscape.training.norm_transfer import fill_norm_transfer, norm_rule, norms_row, recorded_norms
 
 HEADER = "epoch,0.weight,3.weight\n"

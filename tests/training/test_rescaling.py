@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError
 from landscape.parameters import describe
+from landscape.problem.fed_layers import fed_layers
 from landscape.training.batches import Batching, ghost_norms
 from landscape.training.decay.applying import Decay
 from landscape.training.decay.plan import fill_decay, plan_decay
-from landscape.training.fed_layers import fed_layers
 from landscape.training.loop import fit
 from landscape.training.norm_transfer import norm_rule
 from landscape.training.optimizers import OPTIMIZERS, WRAPPERS, build_optimizer, fill_options

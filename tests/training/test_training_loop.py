@@ -11,12 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from landscape.config.training import TrainConfig
 from landscape.errors import CheckpointError, DivergedError, NonFiniteError, OptionError, OutOfMemoryError
+from landscape.problem.running import seeded
 from landscape.training.events import StepDone
 from landscape.training.loop import evaluate, fit, steps_per_epoch, train_epoch
 from landscape.training.optimizers import OPTIMIZERS, WRAPPERS, build_optimizer
 from landscape.training.samples import Split
 from landscape.training.schedules import constant
-from landscape.training.state import TrainingState, seeded
+from landscape.training.state import TrainingState
 
 CPU = torch.device("cpu")
 SAMPLES, BATCH = 22, 8  # a ragged last batch of 6

@@ -6,16 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor, optim
+from torch import optim
 
 from landscape.errors import NotApplicableError, OptionError
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
+from landscape.problem.fed_layers import normalized_layers
 from landscape.records import Record
-from landscape.training.fed_layers import fed_layers
 from landscape.training.strides import Stride, Strides
-
-_FEW = 8  # samples that show where a layer's output goes
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Subject:
             OptionError: there is none.
         """
         if self._layers is None:
-            self._layers = _normalized_layers(self.problem)
+            self._layers = normalized_layers(self.problem)
         if not self._layers:
             raise OptionError("no layer of this network feeds a batch normalisation")
         return self._layers
@@ -124,16 +122,3 @@ class Moment:
         everything = tuple(info.name for info in self.subject.problem.infos)
         whole = self.subject.strides.means({"": everything})
         return {**whole, **self.subject.strides.means(self.subject.groups)}
-
-
-def _normalized_layers(problem: Problem) -> dict[str, tuple[str, ...]]:
-    """Layer name -> its weight, of the layers that feed a batch normalisation."""
-    inputs = next(problem.batches(0, min(_FEW, len(problem)))).inputs
-    if not isinstance(inputs, Tensor):
-        return {}
-    if inputs.is_floating_point():
-        first = next(problem.model.parameters())
-        inputs = inputs.to(device=first.device, dtype=first.dtype)
-    followed = {info.name for info in problem.infos}
-    names = [layer.name for layer in fed_layers(problem.model, inputs) if layer.name in followed]
-    return {name.rpartition(".")[0]: (name,) for name in names}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from landscape.curvature.gauss_newton import all_columns, squared_products
+from landscape.curvature.gauss_newton import columns, squared_products
 from landscape.curvature.per_sample import PerSampleGradients
 from landscape.errors import LandscapeError
 from landscape.measures import connectivity, connectivity_batch, fisher_rao
@@ -136,7 +136,8 @@ def fisher_is_gauss_newton(subject: Subject) -> Finding:
                 total += float(one.weights[0]) * float(p[y]) * float(g @ g)
     fisher = total / few.total_weight
     gradients = PerSampleGradients(few)
-    trace = sum(
-        float(squared_products(few, gradients, b, all_columns, along=True).sum()) for b in few.batches(0, len(few))
-    )
+    trace = 0.0
+    for part in few.batches(0, len(few)):
+        squares = squared_products(few, gradients, part, columns(few, part, "gauss-newton"))
+        trace += float(squares.plain.sum())
     return Finding.of([equal(f"Tr G and Tr F of {len(few)} samples", trace, fisher, rtol=1e-8, floor=1e-12)])

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from landscape.models import build_model, parse_model
-from landscape.training.fed_layers import fed_layers, filter_norms, rescale, weight_norms
+from landscape.problem.fed_layers import fed_layers, filter_norms, rescale, weight_norms
 from landscape.training.ghost_norm import GhostNorms, batch_norms
 
 

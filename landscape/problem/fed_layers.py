@@ -26,13 +26,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from landscape.problem.batch_norm import Watch
-from landscape.problem.running import evaluation_mode
-from landscape.training.state import seeded
+from landscape.problem.problem import Problem
+from landscape.problem.running import evaluation_mode, seeded
 
 Granularity = Literal["filter", "layer"]
 
 # A power of two: scaled products and statistics then keep their digits, and outputs that differ went another way.
 _FACTOR = 2.0
+_FEW = 8  # samples that show where a layer's output goes
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,23 @@ def fed_layers(model: nn.Module, inputs: Tensor) -> tuple[FedLayer, ...]:
     if not layers or _same_function(model, inputs, layers):
         return tuple(layers)
     return tuple(layer for layer in layers if _same_function(model, inputs, [layer]))
+
+
+def normalized_layers(problem: Problem) -> dict[str, tuple[str, ...]]:
+    """Layer name -> its weight, of the layers that feed a batch normalisation, among the parameters of `problem`.
+
+    Without their biases, which the normalisation takes out of the batch again: a bias turns no weight.
+    Empty where there is none, and where the inputs are not one tensor. Cost: as `fed_layers`, of 8 samples.
+    """
+    inputs = next(problem.batches(0, min(_FEW, len(problem)))).inputs
+    if not isinstance(inputs, Tensor):
+        return {}
+    if inputs.is_floating_point():
+        first = next(problem.model.parameters())
+        inputs = inputs.to(device=first.device, dtype=first.dtype)
+    followed = {info.name for info in problem.infos}
+    names = [layer.name for layer in fed_layers(problem.model, inputs) if layer.name in followed]
+    return {name.rpartition(".")[0]: (name,) for name in names}
 
 
 def weight_norms(layers: Sequence[FedLayer]) -> Tensor:

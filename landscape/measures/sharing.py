@@ -1,0 +1,63 @@
+"""What several measures of one analysis need and compute once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from landscape.problem import Problem
+from landscape.work import count_work
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    value: Any
+    cost: float
+    seconds: float
+
+
+class Shared:
+    """Results by need and key, each computed by the first measure that asks.
+
+    A result must depend on its key alone, not on who asks. Each measure that takes one is told its cost, as if it had
+    computed it: no record depends on what else is measured.
+
+    Args:
+        problem: of the measures.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._kept: dict[tuple[str, Hashable], _Kept] = {}
+        self._cost, self._seconds = 0.0, 0.0
+
+    def get(self, need: str, key: Hashable, compute: Callable[[], T]) -> T:
+        """The result of `compute`, kept under `need` and `key`; every process asks for the same."""
+        known = self._kept.get((need, key))
+        if known is not None:
+            self._cost += known.cost
+            self._seconds += known.seconds
+            value: T = known.value
+            return value
+        start = time.perf_counter()
+        with count_work() as work:
+            value = compute()
+        cost = self._problem.group.sum_array(np.array(work.gradient_equivalents(len(self._problem))))
+        self._kept[need, key] = _Kept(value, float(cost), time.perf_counter() - start)
+        return value
+
+    def taken(self) -> tuple[float, float]:
+        """Cost and seconds of what was taken and not computed since this was last asked."""
+        found = self._cost, self._seconds
+        self._cost, self._seconds = 0.0, 0.0
+        return found
+
+    def keep_only(self, needs: Collection[str]) -> None:
+        """Forget the results of all other needs."""
+        self._kept = {key: kept for key, kept in self._kept.items() if key[0] in needs}
