@@ -179,7 +179,7 @@ class _Sampler:
             m = BN_GROUP
         else:
             order = uniform(len(problem), seed, _ORDER, dtype=torch.float64).argsort()
-            problem = problem.choose(order)
+            problem = problem.reordered(order)
         self.samples = min(m, len(problem))
         self._batches = SampleGroups(problem, m)
         base = Shifted(problem).values()

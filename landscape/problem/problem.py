@@ -223,6 +223,12 @@ class Problem:
         other.data, other.group = self.data, self.group
         return other
 
+    def reordered(self, order: Tensor) -> Problem:
+        """The same problem with its samples in another order, a permutation (N,) of them; nothing is checked again."""
+        other = copy.copy(self)
+        other._samples, other._weights = self._samples.take(order), self._weights[order]
+        return other
+
     def across(self, group: Group) -> Problem:
         """The same problem with its samples cut among the processes of `group`: this one passes over its own blocks.
 

@@ -17,6 +17,7 @@ from landscape import LandscapeError, Problem
 from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.measures import evaluate
 from landscape.problem import problem as problem_module
+from landscape.work import count_work
 
 N = 40
 
@@ -90,6 +91,22 @@ def test_choosing_samples_keeps_the_population_and_the_rest() -> None:
     assert part.about["data"] == "mine"
     assert torch.equal(next(part.batches()).inputs, data()[0][[30, 2, 2]].double())
     assert part.choose(torch.tensor([0])).population == N
+
+
+def test_another_order_takes_the_samples_with_their_weights_and_passes_over_nothing() -> None:
+    small = case("weighted_and_ignored")
+    problem = small.problem()
+    order = torch.arange(len(problem)).flip(0)
+    with count_work() as work:
+        turned = problem.reordered(order)
+    assert not work.samples
+    batch = next(turned.batches(0, 5))
+    assert torch.equal(batch.inputs, small.inputs[order[:5]])
+    assert torch.equal(batch.targets, small.targets[order[:5]])
+    assert torch.equal(turned.weights, problem.weights[order])
+    assert torch.equal(batch.weights, problem.weights[order[:5]])
+    assert evaluate(turned).loss == pytest.approx(evaluate(problem).loss, rel=1e-12)
+    assert torch.equal(next(problem.batches(0, 5)).inputs, small.inputs[:5])
 
 
 def test_a_dtype_is_for_parameters_buffers_and_inputs() -> None:
