@@ -32,7 +32,7 @@ def problem(weights: dict[str, Tensor]) -> landscape.Problem:
 
 
 def train(folder: str, steps: int = 60) -> None:
-    """Train a GPT-2 of 20,000 parameters on the text and keep it as transformers does."""
+    """Train a GPT-2 of 15,000 parameters on the text and keep it as transformers does."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
