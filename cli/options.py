@@ -22,7 +22,9 @@ OUTPUT = "Output"
 Checkpoints = Annotated[
     list[Path],
     typer.Argument(
-        metavar="CKPT...", help="Checkpoint files: .pt, .pth, .th, .ckpt or .safetensors.", show_default=False
+        metavar="CKPT...",
+        help="Checkpoint files: .pt, .pth, .th, .ckpt, .bin or .safetensors; or folders of transformers.",
+        show_default=False,
     ),
 ]
 
@@ -84,8 +86,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NETWORK",
-        help="One of ours with its options (resnet20, vgg11-bn:width=0.5), or MODULE:FACTORY, a function of yours that "
-        "builds it.",
+        help="One of ours with its options (resnet20, vgg11-bn:width=0.5); torchvision:NAME, timm:NAME or hf:FOLDER, "
+        "where that package is installed; or MODULE:FACTORY, a function of yours that builds it.",
         rich_help_panel=WHOSE,
         show_default=False,
     ),
@@ -114,7 +116,8 @@ Key = Annotated[
     str | None,
     typer.Option(
         metavar="KEY",
-        help="Where in the file the weights are, when not under a usual name.",
+        help="Where in the file the weights are, when not under a usual name, or the beginning of their names "
+        "(ema_model).",
         rich_help_panel=WHOSE,
         show_default=False,
     ),

@@ -4,21 +4,24 @@ A rule maps (module, input a, output gradient s) to pieces G_0, G_1, ... of each
 the gradient of sample n's value with respect to the k-th piece of the parameter, as the rule cuts it. A piece is one
 contiguous product of matrices, small enough to be reduced while a core's cache still holds it: formed whole, the
 gradients of a layer would go through the memory several times. The first dimension of a and s counts the samples;
-samples do not depend on each other.
+samples do not depend on each other. A module of another kind that has no modules inside takes `vmap` of its own forward
+pass alone.
 
 Legend: N samples, T positions (pixels, tokens), I inputs, O outputs, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
+_ACTIVATIONS = 4  # what the forward pass of a module of unknown kind may hold, in sizes of its input and output
 _LARGEST_PIECE = 2**18  # scalars; a linear layer's weight is cut by rows to at most that
 
 
@@ -120,6 +123,10 @@ def _trailing(module: nn.Module, s: Tensor) -> Tensor:
     return s.reshape(s.shape[0], -1, torch.Size(module.normalized_shape).numel()).sum(1)
 
 
+def _no_weight(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
+    raise AssertionError(f"{type(module).__name__} has no rule for its weight")
+
+
 def _no_bias(module: nn.Module, s: Tensor) -> Tensor:
     raise AssertionError(f"{type(module).__name__} has no bias")
 
@@ -150,10 +157,46 @@ RULES: Mapping[type[nn.Module], Rule] = MappingProxyType(
 )
 
 
+class _OwnForward(Rule):
+    """The rule of a module that none is written for: the derivative of <module(a_n), s_n>, sample by sample."""
+
+    def pieces(self, module: nn.Module, leaf: str, a: Tensor, s: Tensor) -> Iterator[Tensor]:
+        """The gradients of the parameter `leaf`, whatever it is called, in one piece."""
+        parameter = module._parameters[leaf]
+        assert parameter is not None
+
+        def value(moved: Tensor, one: Tensor, slope: Tensor) -> Tensor:
+            output: Tensor = functional_call(module, {leaf: moved}, (one[None],))
+            return (output[0] * slope).sum()
+
+        found: Tensor = vmap(grad(value), in_dims=(None, 0, 0))(parameter.detach(), a, s)
+        yield found.reshape(len(a), -1)
+
+    def views(self, leaf: str, tensor: Tensor) -> list[Tensor]:
+        """The tensor itself."""
+        return [tensor]
+
+
+_OTHERS = _OwnForward(_no_weight, _no_bias)
+
+
+def rule_of(module: nn.Module) -> Rule | None:
+    """The rule of a module; None where it has modules inside, which may use its parameters in any way."""
+    known = RULES.get(type(module))
+    return known if known is not None or len(module._modules) else _OTHERS
+
+
+def ruled_leaves(module: nn.Module) -> Iterable[str]:
+    """The names of the parameters that the rule of a module covers."""
+    return ("weight", "bias") if type(module) in RULES else tuple(module._parameters)
+
+
 def working_size(module: nn.Module, a: Tensor, s: Tensor) -> int:
     """The scalars that a rule holds for one sample, to choose how many samples go at once."""
-    rule = RULES[type(module)]
-    piece = max((view.numel() for view in rule.views("weight", _weight(module))), default=1)
+    if type(module) not in RULES:
+        parameters = sum(p.numel() for p in module._parameters.values() if p is not None)
+        return parameters + _ACTIVATIONS * (a[0].numel() + s[0].numel())
+    piece = max((view.numel() for view in RULES[type(module)].views("weight", _weight(module))), default=1)
     return piece + a[0].numel() + s[0].numel()
 
 

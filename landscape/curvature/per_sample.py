@@ -2,8 +2,8 @@
 
 A forward pass notes every layer's input; during one backward pass the gradient at a layer's output arrives, the
 layer's rule (`landscape.curvature.layer_rules`) forms the gradients of its parameters for a few samples at a time, a
-consumer reduces them, and they are dropped. A parameter that no rule covers (an own `nn.Parameter`, a recurrent
-layer, a weight used outside its module) is found by comparing with plain autograd on three samples, and takes
+consumer reduces them, and they are dropped. A parameter that no rule covers (of a module with modules inside, of a
+recurrent layer, a weight used outside its module) is found by comparing with plain autograd on three samples, and takes
 `vmap(grad)` for itself alone, or one backward pass a sample where `vmap` refuses the network.
 
 Legend: N samples.
@@ -11,7 +11,7 @@ Legend: N samples.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,7 +24,7 @@ from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
-from landscape.curvature.layer_rules import RULES, working_size
+from landscape.curvature.layer_rules import Rule, rule_of, ruled_leaves, working_size
 from landscape.errors import NotApplicableError
 from landscape.problem import Batch, Problem, Theta
 from landscape.work import charge
@@ -54,7 +54,8 @@ class PerSampleGradients:
         self._problem = problem
         self._theta = problem.parameters
         self._owners = _owners(problem.model, set(self._theta))
-        self._ruled = {name for name, owners in self._owners.items() if all(type(m) in RULES for m, _ in owners)}
+        self._shares = False
+        self._ruled = {name for name, owners in self._owners.items() if all(rule_of(m) for m, _ in owners)}
         self._ruled = self._proven()
         self._others = [name for name in self._theta if name not in self._ruled]
         self._vectorised = self._vectorises()
@@ -88,7 +89,7 @@ class PerSampleGradients:
         if name not in self._ruled:
             return [tensor]
         module, leaf = self._owners[name][0]
-        return RULES[type(module)].views(leaf, tensor)
+        return _rule(module).views(leaf, tensor)
 
     @property
     def batched(self) -> bool:
@@ -134,8 +135,18 @@ class PerSampleGradients:
         elif self._others:
             self._one_by_one(batch, value, consume)
 
-    def _by_rules(self, batch: Batch, values: Callable[[Any], Sequence[Tensor]], consume: NumberedConsumer) -> set[str]:
-        """Run the rules on each of `values` (N,); returns the parameters that a call of another form made unusable."""
+    def _by_rules(
+        self,
+        batch: Batch,
+        values: Callable[[Any], Sequence[Tensor]],
+        consume: NumberedConsumer,
+        *,
+        trial: bool = False,
+    ) -> set[str]:
+        """Run the rules on each of `values` (N,); returns the parameters that a call of another form made unusable.
+
+        In a `trial` those whose rule fails are among these.
+        """
         # a zero is added to each layer's output: it takes the place of the weights as what is differentiated by, so
         # that autograd passes every layer but never forms the batch's own weight gradients
         tap = torch.zeros((), dtype=self._problem.dtype, device=self._problem.device, requires_grad=True)
@@ -153,20 +164,29 @@ class PerSampleGradients:
         }
 
         def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
-            mine = {leaf: names[id(module), leaf] for leaf in ("weight", "bias") if (id(module), leaf) in names}
+            mine = {leaf: names[id(module), leaf] for leaf in ruled_leaves(module) if (id(module), leaf) in names}
             whole = isinstance(output, Tensor) and len(inputs) == 1 and isinstance(inputs[0], Tensor)
-            if not whole or inputs[0].shape[:1] != (len(batch),) or output.shape[:1] != (len(batch),):
+            a, output = self._each_sample(inputs[0].detach(), output, len(batch)) if whole else (None, output)
+            if a is None or a.shape[:1] != (len(batch),) or output.shape[:1] != (len(batch),):
                 unusable.update(mine.values())
                 return None
             for name in mine.values():
                 calls[name] += 1
-            a, frozen = inputs[0].detach(), _with_buffers(module)
+            frozen = _with_buffers(module)
             tapped: Tensor = output + tap
             tapped.register_hook(lambda s: differentiate(frozen, a, s, mine))  # type: ignore[no-untyped-call]
             return tapped
 
         def differentiate(module: nn.Module, a: Tensor, s: Tensor, mine: Mapping[str, str]) -> None:
-            rule, step = RULES[type(module)], max(1, at_once // working_size(module, a, s))
+            try:
+                hand_over(module, a, s, mine)
+            except (RuntimeError, ValueError, TypeError, IndexError):
+                if not trial:
+                    raise
+                unusable.update(mine.values())
+
+        def hand_over(module: nn.Module, a: Tensor, s: Tensor, mine: Mapping[str, str]) -> None:
+            rule, step = _rule(module), max(1, at_once // working_size(module, a, s))
             for leaf, name in mine.items():
                 # what several modules or calls share is summed whole: each may cut it in its own way
                 alone = calls[name] == 1
@@ -200,6 +220,12 @@ class PerSampleGradients:
                     for piece, view in enumerate(self._views(name, total)):
                         consume(number, name, piece, slice(0, len(batch)), view.reshape(len(batch), -1))
         return unusable
+
+    def _each_sample(self, a: Tensor, output: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """A layer's input and output, one for each sample where all share one: the places of a text, for instance."""
+        if self._shares and count > 1 and a.shape[:1] == output.shape[:1] == (1,):
+            return a.expand(count, *a.shape[1:]), output.expand(count, *output.shape[1:])
+        return a, output
 
     def _by_vmap(self, batch: Batch, value: Value, consume: Consumer) -> None:
         fixed = {name: t for name, t in self._theta.items() if name not in self._others}
@@ -247,7 +273,22 @@ class PerSampleGradients:
         return next(self._problem.batches(first, min(first + 3, len(self._problem)), size=3))
 
     def _proven(self) -> set[str]:
-        """The parameters whose rules agree with plain autograd on three samples."""
+        """The parameters whose rules agree with plain autograd on three samples.
+
+        What all samples share is handed to each of them, where more parameters agree so.
+        """
+        plain = self._agreeing()
+        if len(plain) == len(self._theta):
+            return plain
+        self._shares = True
+        try:
+            shared = self._agreeing()
+        except (RuntimeError, ValueError, TypeError, IndexError):  # the network wants the one
+            shared = set()
+        self._shares = len(shared) > len(plain)
+        return shared if self._shares else plain
+
+    def _agreeing(self) -> set[str]:
         problem, batch = self._problem, self._few()
         count = len(batch)
         found = {name: torch.zeros(count, *t.shape).to(t) for name, t in self._theta.items()}
@@ -256,7 +297,9 @@ class PerSampleGradients:
             part = self._views(name, found[name])[piece][rows]
             part.copy_(G.view_as(part))
 
-        unusable = self._by_rules(batch, lambda f: [problem.losses_of(f, batch)], keep) if self._ruled else set()
+        unusable: set[str] = set()
+        if self._ruled:
+            unusable = self._by_rules(batch, lambda f: [problem.losses_of(f, batch)], keep, trial=True)
         leaves = {name: t.detach().requires_grad_() for name, t in self._theta.items()}
         losses = problem.losses(leaves, batch)
         agree = self._ruled - unusable
@@ -279,6 +322,12 @@ def _dot(outputs: Tensor, cotangents: Tensor) -> Tensor:
     return (outputs * cotangents).reshape(len(outputs), -1).sum(1)
 
 
+def _rule(module: nn.Module) -> Rule:
+    rule = rule_of(module)
+    assert rule is not None, "a parameter without a rule is not among those that have one"
+    return rule
+
+
 def _owners(model: nn.Module, names: set[str]) -> dict[str, list[tuple[nn.Module, str]]]:
     """Parameter name -> every (module, leaf) that holds it, tied ones included."""
     by_id = {id(p): name for name, p in model.named_parameters() if name in names}
@@ -294,6 +343,7 @@ def _with_buffers(module: nn.Module) -> nn.Module:
     """A shallow twin that keeps the tensors of the forward pass, which functional_call takes back after it."""
     twin = object.__new__(type(module))
     twin.__dict__.update(module.__dict__)
+    twin._forward_hooks = OrderedDict()
     twin._buffers = dict(module._buffers)
     twin._parameters = dict(module._parameters)
     return twin

@@ -126,6 +126,7 @@ class Problem:
         self.group = ALONE
         check_weights(model)
         check_modules(model, bn)
+        self.reading: Reading = PLAIN
         self._writes_into_inputs = False
         self._per_sample, self._bytes_saved = self._read_loss(find_reading(reading))
         if self.batch_is_free and bn == "eval":

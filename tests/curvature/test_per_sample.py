@@ -122,7 +122,33 @@ class Rows(nn.Module):
         return self.head(input=torch.tanh(h).mean(1))
 
 
+class OwnLayer(nn.Module):
+    """A layer of somebody's, without modules inside: its weight is transposed and has a name of its own."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.kernel, self.shift = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.randn(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.kernel + self.shift
+
+
+class Places(nn.Module):
+    """An embedding of the places that all samples share, and a mask that looks at the data as transformers' do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.head = nn.Embedding(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.places(torch.arange(x.shape[1])[None])
+        h = torch.tanh(x + places) if bool(x.isfinite().all()) else x
+        return self.head(h).mean(1)
+
+
 LAYERS = {
+    "own": lambda: (Layered(OwnLayer(3, 4), 4, flatten=False), (5, 3)),
+    "places": lambda: (Places(), (5, 4)),
     "grouped, dilated, strided": lambda: (
         Layered(nn.Conv2d(4, 6, 3, groups=2, dilation=2, stride=2, padding=2), 54), (4, 6, 6),
     ),
@@ -157,7 +183,8 @@ def test_layers_by_rule_and_by_fallback(name: str, batch_size: int) -> None:
 
 
 RULED = ["linear on positions", "grouped, dilated, strided", "depthwise", "reflected padding",
-         "same padding, even kernel", "batch norm 1d on positions", "layer norm without bias"]  # fmt: skip
+         "same padding, even kernel", "batch norm 1d on positions", "layer norm without bias",
+         "conv1d", "conv3d", "transposed", "instance norm", "rms norm", "prelu", "own", "places"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RULED)
@@ -168,7 +195,8 @@ def test_common_layers_take_one_pass_by_their_rule(name: str) -> None:
         model, shape = LAYERS[name]()
         x, y = torch.randn(N, *shape, dtype=torch.float64), torch.randint(3, (N,))
     record = landscape.connectivity(Problem(model.double(), nn.CrossEntropyLoss(), (x, y)))
-    assert record.cost == pytest.approx(1, abs=4 / N)  # three samples prove the rules
+    # three samples prove the rules, and once more where what they share is handed to each
+    assert record.cost == pytest.approx(1, abs=(8 if name == "places" else 4) / N)
 
 
 def test_a_padding_row_has_no_gradient() -> None:
