@@ -70,7 +70,7 @@ def surface(dimensions: int) -> Surface:
     y = np.linspace(-1, 1, 5) if dimensions == 2 else np.zeros(1)
     loss = 0.1 + x[None] ** 2 + 3 * y[:, None] ** 2
     about = {
-        "dimensions": dimensions, "labels": ["direction 1", "direction 2"][:dimensions], "norms": [1.0, 2.0][:dimensions],
+        "dimensions": dimensions, "labels": ["one", "two"][:dimensions], "norms": [1.0, 2.0][:dimensions],
         "loss": "cross-entropy", "origin": {"loss": 0.1, "accuracy": 0.9}, "cosine": 0.0, "samples": 64,
         "path_labels": [], "path_title": "",
     }  # fmt: skip
