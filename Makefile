@@ -18,7 +18,7 @@ BENCHING := $(VENV)/.installed-bench
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(RUNTIME) ## install, train a small network on real images, measure it, write landscape-demo.pdf
+demo: $(RUNTIME) ## install, train and measure nine small networks on real images, write landscape-demo.pdf
 	$(BIN)/landscape demo
 
 test: lint types imports reference unit ## install with the test tools, run every check but the slow ones

@@ -18,8 +18,8 @@ from landscape_cli.sweep_progress import watch_sweep
 def demo(quiet: options.Quiet = False) -> None:
     """Train nine small networks on real images, measure each, and report which measure goes with accuracy; no download.
 
-    About a minute on two idle cores. Writes landscape-demo.pdf and the runs in landscape-demo into the current folder,
-    numbered where something else is there. What is finished is kept: after Ctrl-C the same command goes on.
+    Less than four minutes on two cores. Writes landscape-demo.pdf and the runs in landscape-demo into the current
+    folder, numbered where something else is there. What is finished is kept: after Ctrl-C the same command goes on.
     """
     # Loaded here: `landscape --help` must not wait for torch.
     from landscape.workflows.demo import measure_demo, plan_demo, report_demo, train_demo

@@ -104,7 +104,7 @@ def test_the_quick_start_works_as_written(
 
 def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "--quiet", "--model", "resnet8", "--epochs", "1", "--out", "landscape-demo"]) == 0
+    assert main(["train", "--quiet", "--model", "resnet8", "--epochs", "1", "--out", "landscape-demo/baseline"]) == 0
     (program,) = [text for kind, text in blocks(ROOT / "README.md") if kind == "python"]
     done = subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, capture_output=True, text=True)
     value, error = map(float, done.stdout.split())

@@ -27,7 +27,7 @@ CASES = {
     "tiny and huge": lambda: (NINE, [panel(9, scale=1e-12), panel(9, scale=3e14), panel(9, wide=9)]),
     "decades": lambda: (NINE, [panel(9, wide=w, scale=10.0**e) for w, e in ((2, -5), (3, 0), (4, 5))]),
     "signs": lambda: (["a", "b", "c"], [DotPanel("tr H", [-2.5, 0.0, 1.25], [0.1, 0.2, 5.0])]),
-    "all the same": lambda: (["a", "b", "c"], [DotPanel("tr H", [0.0] * 3, [0.0] * 3), DotPanel("C", [7.0] * 3, [0.0] * 3)]),
+    "all the same": lambda: (["a", "b"], [DotPanel("tr H", [0.0] * 2, [0.0] * 2), DotPanel("C", [7.0] * 2, [0.0] * 2)]),
     "unknown": lambda: (["a", "b"], [DotPanel("tr H", [NAN, NAN], [NAN, NAN]), DotPanel("C", [1.0, NAN], [0.1, NAN])]),
     "long names": lambda: (
         [f"optimizer=sgd,lr=0.05,weight_decay=0.001,batch_size={i}/$_$" for i in range(4)],
