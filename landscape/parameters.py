@@ -137,3 +137,16 @@ def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def sum_groups(per_tensor: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Add an additive quantity, known by tensor, over each group."""
     return {group: float(sum(per_tensor[name] for name in names)) for group, names in groups.items()}
+
+
+def group_positions(infos: Sequence[ParameterInfo], groups: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+    """Where in the flat vector (P,) the parameters of each group are, int64."""
+    spans: dict[str, tuple[int, int]] = {}
+    start = 0
+    for info in infos:
+        spans[info.name] = start, start + info.size
+        start += info.size
+    return {
+        group: torch.cat([torch.arange(*spans[name]) for name in names] or [torch.empty(0, dtype=torch.int64)])
+        for group, names in groups.items()
+    }

@@ -6,7 +6,6 @@ convention of the analysis document: cost = sum over passes of weight * samples 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +18,7 @@ WEIGHTS = {"forward": 1 / 3, "backward": 2 / 3, "gradient": 1.0, "jvp": 2 / 3, "
 class Work:
     """Sample passes by kind since the counter was opened; `on_charge` hears of each."""
 
-    samples: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, float] = field(default_factory=lambda: dict.fromkeys(WEIGHTS, 0.0))
     on_charge: Callable[[Work], None] | None = None
 
     def gradient_equivalents(self, n: int) -> float:
@@ -28,6 +27,7 @@ class Work:
 
 
 _open: ContextVar[tuple[Work, ...]] = ContextVar("open_counters", default=())
+_share: ContextVar[float] = ContextVar("share_of_a_pass", default=1.0)
 
 
 @contextmanager
@@ -41,10 +41,20 @@ def count_work(on_charge: Callable[[Work], None] | None = None) -> Iterator[Work
         _open.reset(token)
 
 
+@contextmanager
+def through_part(share: float) -> Iterator[None]:
+    """Count the passes made inside the block as this share of whole ones: they go through a part of the network."""
+    token = _share.set(share * _share.get())
+    try:
+        yield
+    finally:
+        _share.reset(token)
+
+
 def charge(kind: str, samples: int) -> None:
     """Note one pass of `kind` over `samples` samples with every open counter."""
     assert kind in WEIGHTS, f"unknown kind of pass {kind!r}"
     for work in _open.get():
-        work.samples[kind] += samples
+        work.samples[kind] += samples * _share.get()
         if work.on_charge is not None:
             work.on_charge(work)

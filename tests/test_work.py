@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from landscape.work import WEIGHTS, charge, count_work
+from landscape.work import WEIGHTS, charge, count_work, through_part
 
 
 def test_the_convention() -> None:
@@ -30,6 +30,17 @@ def test_counters_nest_and_close() -> None:
     assert inner.gradient_equivalents(10) == pytest.approx(1)
 
 
+def test_a_pass_through_a_part_counts_as_its_share() -> None:
+    with count_work() as work, through_part(0.5):
+        charge("gradient", 10)
+        with through_part(0.5):
+            charge("gradient", 10)
+    assert work.gradient_equivalents(10) == 0.75
+    with count_work() as work:
+        charge("gradient", 10)
+    assert work.gradient_equivalents(10) == 1
+
+
 def test_a_counter_closes_on_an_error() -> None:
     with pytest.raises(RuntimeError), count_work() as work:  # noqa: PT012
         charge("gradient", 1)
@@ -51,7 +62,7 @@ def test_another_thread_is_not_counted() -> None:
         thread = threading.Thread(target=charge, args=("gradient", 5))
         thread.start()
         thread.join()
-    assert work.samples.total() == 0
+    assert not any(work.samples.values())
 
 
 def test_an_unknown_kind_is_a_mistake_of_ours() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from landscape.catalog import connectivity, fisher, hessian, jacobian, margin, perturbation
+from landscape.catalog import connectivity, curvature, fisher, gauss_newton, hessian, jacobian, margin, perturbation
 from landscape.catalog.about import About
 
 __all__ = ["CATALOG", "PRESETS", "About", "expand"]
@@ -31,6 +31,8 @@ CATALOG: Mapping[str, About] = MappingProxyType(
             margin,
             jacobian,
             perturbation,
+            gauss_newton,
+            curvature,
         )
         for about in family.ENTRIES
     }

@@ -45,6 +45,38 @@ class Squares:
     scaled: Tensor | None = None
 
 
+class DiagonalSum:
+    """sum_n w_n/W (J_n' c_n)_i^2 for every parameter i: the share of cotangents c in the diagonal of J' M J.
+
+    Args:
+        problem: the problem.
+        gradients: of it.
+        rows: how many cotangents are kept apart; None adds all of them up.
+
+    Memory: P wide scalars a row.
+    """
+
+    def __init__(self, problem: Problem, gradients: PerSampleGradients, rows: int | None = None) -> None:
+        kind = wide(problem.device)
+        self._gradients, self._apart = gradients, rows is not None
+        self._sums = {
+            name: [
+                torch.zeros(rows or 1, len(piece), dtype=kind, device=problem.device)
+                for piece in gradients.cut(name, tensor)
+            ]
+            for name, tensor in problem.parameters.items()
+        }
+
+    def add(self, number: int, name: str, piece: int, shares: Tensor, squares: Tensor) -> None:
+        """Add the squares (n, size) of a piece of a parameter's products, n samples of weights w_n/W."""
+        self._sums[name][piece][number if self._apart else 0] += shares @ squares
+
+    def vector(self) -> Tensor:
+        """The sums as (rows, P), or (P,)."""
+        whole = torch.cat([self._gradients.join(name, s).flatten(1) for name, s in self._sums.items()], dim=1)
+        return whole if self._apart else whole[0]
+
+
 def squared_products(
     problem: Problem,
     gradients: PerSampleGradients,
@@ -52,6 +84,7 @@ def squared_products(
     cotangents: Cotangents,
     *,
     scales: Mapping[str, Sequence[Tensor]] | None = None,
+    diagonal: DiagonalSum | None = None,
 ) -> Squares:
     """The squared norms of the products J_n' c_n of a batch, cut by tensor.
 
@@ -61,11 +94,13 @@ def squared_products(
         batch: the samples.
         cotangents: the c_n from the outputs.
         scales: the squared diagonal D^2 of each parameter, in pieces as `gradients.cut` gives them.
+        diagonal: takes the squares of each parameter too.
 
     Cost: a forward pass, and a backward pass a cotangent.
     """
     columns = {name: t for t, name in enumerate(problem.parameters)}
     kind = wide(problem.device)
+    shares = batch.weights / problem.total_weight
     plain: list[Tensor] = []
     scaled: list[Tensor] = []
 
@@ -80,6 +115,8 @@ def squared_products(
         plain[number][some, columns[name]] += G.sum(1, dtype=kind)
         if scales is not None:
             scaled[number][some, columns[name]] += (G @ scales[name][piece]).to(kind)
+        if diagonal is not None:
+            diagonal.add(number, name, piece, shares[some], G)
 
     gradients.pull(batch, choose, reduce)
     share = (batch.weights.double() / problem.total_weight).cpu()[None, :, None]

@@ -84,6 +84,14 @@ class PerSampleGradients:
         """The pieces of a tensor of the parameter's shape, flattened, as gradients are handed over."""
         return [view.reshape(-1) for view in self._views(name, tensor)]
 
+    def join(self, name: str, pieces: Sequence[Tensor]) -> Tensor:
+        """The tensor (..., *shape of the parameter) that `cut` would cut into `pieces` (..., size): its inverse."""
+        lead = pieces[0].shape[:-1]
+        whole = pieces[0].new_empty(*lead, *self._theta[name].shape)
+        for view, piece in zip(self._views(name, whole), pieces, strict=True):
+            view.copy_(piece.view_as(view))
+        return whole
+
     def _views(self, name: str, tensor: Tensor) -> list[Tensor]:
         """The pieces of a tensor (..., *shape of the parameter) as views."""
         if name not in self._ruled:

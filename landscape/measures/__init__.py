@@ -10,15 +10,22 @@ from typing import Literal
 from landscape.catalog import CATALOG, About
 from landscape.measures.average_sharpness import average_sharpness
 from landscape.measures.connectivity import connectivity, connectivity_batch
+from landscape.measures.curvature_radius import curvature_radius
 from landscape.measures.density import spectral_density
-from landscape.measures.eigenvalues import top_eigenvalues
+from landscape.measures.eigenvalues import ggn_top_eigenvalues, top_eigenvalues
 from landscape.measures.evaluation import Evaluation, evaluate
 from landscape.measures.fisher_rao import fisher_rao
+from landscape.measures.gauss_newton import ctk_trace, fisher_trace, ggn_trace
+from landscape.measures.gauss_newton_norm import gauss_newton_norm
+from landscape.measures.hessian_diagonal import hessian_diagonal
 from landscape.measures.jacobian import jacobian_norm
 from landscape.measures.keskar_sharpness import keskar_sharpness
+from landscape.measures.kfac_norm import kfac_gn_norm
 from landscape.measures.krylov import DEFLATION_TOP, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps
+from landscape.measures.layer_eigenvalues import layer_top_eigenvalues
 from landscape.measures.learning_coefficient import local_learning_coefficient
 from landscape.measures.margin import margin
+from landscape.measures.normalized_curvature import normalized_curvature_trace
 from landscape.measures.pac_bayes import pac_bayes_sigma, pac_bayes_sigma_magnitude
 from landscape.measures.sam_sharpness import asam_sharpness, sam_sharpness
 from landscape.measures.trace import hessian_trace
@@ -36,15 +43,25 @@ __all__ = [
     "compute_spectrum",
     "connectivity",
     "connectivity_batch",
+    "ctk_trace",
+    "curvature_radius",
     "deflation_steps",
     "eigenvalue_steps",
     "evaluate",
     "fisher_rao",
+    "fisher_trace",
+    "gauss_newton_norm",
+    "ggn_top_eigenvalues",
+    "ggn_trace",
+    "hessian_diagonal",
     "hessian_trace",
     "jacobian_norm",
     "keskar_sharpness",
+    "kfac_gn_norm",
+    "layer_top_eigenvalues",
     "local_learning_coefficient",
     "margin",
+    "normalized_curvature_trace",
     "pac_bayes_sigma",
     "pac_bayes_sigma_magnitude",
     "sam_sharpness",
@@ -103,7 +120,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
                 CATALOG["spectral_density"],
                 krylov="deflation",
             ),
-            Measure(fisher_rao, ("by",), CATALOG["fisher_rao"]),
+            Measure(fisher_rao, ("by",), CATALOG["fisher_rao"], needs=("theta products",)),
             Measure(connectivity, ("by",), CATALOG["connectivity"]),
             Measure(connectivity_batch, ("connectivity_batch", "by"), CATALOG["connectivity_batch"]),
             Measure(margin, ("seed",), CATALOG["margin"]),
@@ -116,6 +133,31 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             Measure(pac_bayes_sigma, ("rtol", "budget", "seed"), CATALOG["pac_bayes_sigma"]),
             Measure(pac_bayes_sigma_magnitude, ("rtol", "budget", "seed"), CATALOG["pac_bayes_sigma_magnitude"]),
             Measure(local_learning_coefficient, ("rtol", "budget", "seed"), CATALOG["local_learning_coefficient"]),
+            Measure(ggn_trace, ("rtol", "budget", "seed", "by"), CATALOG["ggn_trace"], needs=("squares",)),
+            Measure(ggn_top_eigenvalues, ("rtol", "budget", "top", "seed", "by"), CATALOG["ggn_top_eigenvalues"]),
+            Measure(fisher_trace, ("rtol", "budget", "seed", "by"), CATALOG["fisher_trace"], needs=("squares",)),
+            Measure(gauss_newton_norm, ("by",), CATALOG["gauss_newton_norm"], needs=("theta products",)),
+            Measure(kfac_gn_norm, ("rtol", "budget", "seed"), CATALOG["kfac_gn_norm"]),
+            Measure(
+                normalized_curvature_trace,
+                ("rtol", "budget", "seed"),
+                CATALOG["normalized_curvature_trace"],
+                needs=("squares",),
+            ),
+            Measure(ctk_trace, ("rtol", "budget", "seed", "by"), CATALOG["ctk_trace"], needs=("squares",)),
+            Measure(
+                hessian_diagonal,
+                ("rtol", "budget", "seed", "by", "hvp"),
+                CATALOG["hessian_diagonal"],
+                needs=("squares", "diagonal"),
+            ),
+            Measure(
+                curvature_radius,
+                ("rtol", "budget", "seed", "by", "hvp"),
+                CATALOG["curvature_radius"],
+                needs=("squares", "diagonal"),
+            ),
+            Measure(layer_top_eigenvalues, ("rtol", "budget", "seed", "hvp"), CATALOG["layer_top_eigenvalues"]),
         )
     }
 )

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import torch
-
-from landscape.curvature.jacobian import parameter_jvp
 from landscape.errors import NotApplicableError
 from landscape.linalg.means import sampling_stderr, weighted_mean
-from landscape.measures.metering import Progress, announce, metered
-from landscape.parameters import group_parameters
+from landscape.measures.metering import Progress, metered
+from landscape.measures.sharing import Shared
+from landscape.measures.theta_products import theta_products
 from landscape.problem import Problem
 from landscape.records import Record
-from landscape.work import WEIGHTS
 
 
 @metered
-def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | None = None) -> Record:
+def fisher_rao(
+    problem: Problem, *, by: str = "role", shared: Shared | None = None, on_progress: Progress | None = None
+) -> Record:
     """The squared Fisher-Rao norm with labels from the model.
 
         theta' F theta = E_x Var_{p(x)}(u),   u = J_theta theta,   p(x) = softmax(f(x))
@@ -33,6 +31,7 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
     Args:
         problem: the problem.
         by: how parameters are grouped.
+        shared: what other measures of the same analysis know.
         on_progress: hears the expected cost.
 
     Returns:
@@ -47,34 +46,21 @@ def fisher_rao(problem: Problem, *, by: str = "role", on_progress: Progress | No
 
     Reference: Liang et al. 2019; CS equation 8.
     """
-    form = problem.fisher_form
-    if form is None:
+    if problem.fisher_form is None:
         raise NotApplicableError(f"the loss {problem.loss_name} defines no label distribution")
     if problem.bn == "train":
         raise NotApplicableError("with --bn train the samples of a group depend on each other")
-    theta = problem.parameters
-    groups = group_parameters(problem.infos, by)
-    announce(on_progress, WEIGHTS["jvp"] * len(groups))
-    # a column a group, one for the network, and one for it with the data's own labels
-    values_NS = np.zeros((len(problem), len(groups) + 2))
-    for batch in problem.batches():
-        rows = slice(batch.start, batch.stop)
-        products = [parameter_jvp(problem, theta, batch, {n: theta[n] for n in names}) for names in groups.values()]
-        f, us = products[0][0], [u for _, u in products]
-        u = torch.stack(us).sum(0)  # linear in the direction, and the groups make up the network
-        for column, part in enumerate([*us, u]):
-            values_NS[rows, column] = form(f, batch.targets, part).double().cpu()
-        leaf = f.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(problem.losses_of(leaf, batch).sum(), leaf)
-        values_NS[rows, -1] = (slope * u).reshape(len(batch), -1).sum(1).double().square().cpu()
+    found = theta_products(problem, by, shared, on_progress)
+    assert found.fisher is not None, "the loss has a label distribution"
+    assert found.empirical is not None, "the loss has a label distribution"
     weights = problem.weights.numpy()
-    values_NS = problem.group.sum_array(values_NS)
-    *by_group, value, from_data = map(float, weighted_mean(values_NS, weights))
+    means_S = weighted_mean(found.fisher, weights)
+    value, from_data = float(means_S[-1]), float(weighted_mean(found.empirical, weights))
     return Record(
         value=value,
         stderr=0.0,
-        sampling_stderr=sampling_stderr(values_NS[:, -2], weights, sampled_share=len(problem) / problem.population),
-        groups=dict(zip(groups, by_group, strict=True)),
+        sampling_stderr=sampling_stderr(found.fisher[:, -1], weights, sampled_share=len(problem) / problem.population),
+        groups=dict(zip(found.groups, map(float, means_S[:-1]), strict=True)),
         details={
             "variants": {
                 "model_squared": value,

@@ -1,4 +1,4 @@
-"""The Krylov run on the Hessian that its eigenvalues and its spectral density share.
+"""Krylov runs: on the Hessian, which its eigenvalues and its density share, and on matrices in its place.
 
 Legend: P parameters, m Lanczos steps.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from landscape.curvature.hessian import HessianOperator
 from landscape.curvature.products import Way
+from landscape.distributed import Group
 from landscape.linalg.exclusion import CONFIDENCE, miss_probability
 from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos
 from landscape.linalg.probes import gaussian
@@ -39,16 +40,18 @@ class Spectrum:
         operator: the Hessian, with the graphs that it keeps.
         space: the basis and the tridiagonal matrix.
         seconds: of the run.
+        product: gradient-equivalents of a product.
     """
 
     operator: HessianOperator
     space: KrylovSpace
     seconds: float
+    product: float = WEIGHTS["hessian_product"]
 
     def first(self, steps: int) -> Spectrum:
         """The first `steps` steps, with their share of the time."""
         steps = min(steps, self.steps)
-        return Spectrum(self.operator, self.space.first(steps), self.seconds * steps / self.steps)
+        return Spectrum(self.operator, self.space.first(steps), self.seconds * steps / self.steps, self.product)
 
     @property
     def steps(self) -> int:
@@ -58,18 +61,18 @@ class Spectrum:
     @property
     def cost(self) -> float:
         """Gradient-equivalents."""
-        return WEIGHTS["hessian_product"] * self.steps
+        return self.product * self.steps
 
 
-def affordable_products(budget: float) -> int:
-    """The Hessian products within a budget of gradient-equivalents."""
-    return int(budget / WEIGHTS["hessian_product"] + 1e-9)
+def affordable_products(budget: float, product: float = WEIGHTS["hessian_product"]) -> int:
+    """The products within a budget of gradient-equivalents, those with the Hessian by default."""
+    return int(budget / product + 1e-9)
 
 
-def eigenvalue_steps(problem: Problem, budget: float) -> int:
+def eigenvalue_steps(problem: Problem, budget: float, product: float = WEIGHTS["hessian_product"]) -> int:
     """The most steps of `top_eigenvalues`; one product is kept back for `sampling_stderr` on a subset."""
     kept = 0 if len(problem) >= problem.population else 1
-    return max(1, affordable_products(budget) - kept)
+    return max(1, affordable_products(budget, product) - kept)
 
 
 def deflation_steps(problem: Problem, budget: float) -> int:
@@ -90,6 +93,26 @@ def compute_spectrum(
     hvp: Way = "exact",
     on_progress: Progress | None = None,
 ) -> Spectrum:
+    """Run Lanczos on the Hessian of all parameters; see `krylov_run`."""
+    operator = HessianOperator(problem, way=hvp)
+    return krylov_run(
+        operator, problem.group, fewest=fewest, most=most, top=top, rtol=rtol, seed=seed, on_progress=on_progress
+    )
+
+
+def krylov_run(
+    operator: HessianOperator,
+    group: Group,
+    *,
+    fewest: int,
+    most: int,
+    top: int,
+    rtol: float,
+    seed: int,
+    keys: tuple[int, ...] = (),
+    product: float = WEIGHTS["hessian_product"],
+    on_progress: Progress | None = None,
+) -> Spectrum:
     """Run Lanczos with full reorthogonalisation until the largest eigenvalue is certain to `rtol`.
 
     The run stops when min(residual, residual^2/gap) <= rtol |lambda_1| and a missed eigenvalue above it by more than
@@ -97,7 +120,18 @@ def compute_spectrum(
     or after `most`. Where the Krylov space is invariant it goes on from a fresh vector, so that multiple eigenvalues
     are found.
 
-    Cost: 2.4 gradient-equivalents a product; memory P m scalars.
+    Args:
+        operator: the matrix (P, P).
+        group: the processes that share the samples.
+        fewest, most: steps.
+        top: how many eigenvalues are asked for.
+        rtol: relative error of the largest.
+        seed: of the start vector.
+        keys: what makes the start another one than those of other runs.
+        product: what a product costs, in gradient-equivalents.
+        on_progress: hears the running estimate.
+
+    Cost: a product a step; memory P m scalars.
     """
     start = time.perf_counter()
 
@@ -105,14 +139,13 @@ def compute_spectrum(
         if on_progress is not None:
             ritz = run.ritz()
             message = f"{ritz.values[0]:.5g} ± {ritz.error_bound(0):.1g}"
-            on_progress(message, WEIGHTS["hessian_product"] * min(most, max(fewest, run.steps + 1)))
-        done = run.steps >= fewest and _certain(run, rtol, min(top + 1, problem.size), problem.size)
-        return bool(problem.group.first(done))
+            on_progress(message, product * min(most, max(fewest, run.steps + 1)))
+        done = run.steps >= fewest and _certain(run, rtol, min(top + 1, operator.size), operator.size)
+        return bool(group.first(done))
 
-    def random(*keys: int) -> Tensor:
-        return gaussian(problem.size, seed, *keys, dtype=problem.dtype, device=problem.device)
+    def random(*purpose: int) -> Tensor:
+        return gaussian(operator.size, seed, *purpose, *keys, dtype=operator.dtype, device=operator.device)
 
-    operator = HessianOperator(problem, way=hvp)
     space = lanczos(
         operator,
         random(_KRYLOV),
@@ -120,14 +153,14 @@ def compute_spectrum(
         stop=enough,
         restart=lambda step: random(_RESTART, step),
     )
-    return Spectrum(operator, space, time.perf_counter() - start)
+    return Spectrum(operator, space, time.perf_counter() - start, product)
 
 
 def for_eigenvalues(
     problem: Problem, spectrum: Spectrum, *, top: int, rtol: float, budget: float
 ) -> tuple[Spectrum, bool]:
     """What `top_eigenvalues` alone would have run of it, and whether the largest eigenvalue is certain."""
-    return _until_certain(problem, spectrum, eigenvalue_steps(problem, budget), top + 1, rtol)
+    return until_certain(spectrum, eigenvalue_steps(problem, budget, spectrum.product), top + 1, rtol)
 
 
 def for_density(problem: Problem, spectrum: Spectrum, *, rtol: float, budget: float) -> Spectrum:
@@ -135,13 +168,15 @@ def for_density(problem: Problem, spectrum: Spectrum, *, rtol: float, budget: fl
     most = deflation_steps(problem, budget)
     if most == problem.size:
         return spectrum.first(most)
-    return _until_certain(problem, spectrum, most, DEFLATION_TOP + 1, rtol)[0]
+    return until_certain(spectrum, most, DEFLATION_TOP + 1, rtol)[0]
 
 
-def _until_certain(problem: Problem, spectrum: Spectrum, most: int, enough: int, rtol: float) -> tuple[Spectrum, bool]:
-    most, enough = min(most, spectrum.steps), min(enough, problem.size)
+def until_certain(spectrum: Spectrum, most: int, enough: int, rtol: float) -> tuple[Spectrum, bool]:
+    """The run up to where its largest eigenvalue was certain, after `enough` steps at the least, or to `most`."""
+    size = spectrum.operator.size
+    most, enough = min(most, spectrum.steps), min(enough, size)
     for m in range(1, most + 1):
-        if _certain(spectrum.space.first(m).tridiagonal, rtol, enough, problem.size):
+        if _certain(spectrum.space.first(m).tridiagonal, rtol, enough, size):
             return spectrum.first(m), True
     return spectrum.first(most), False
 

@@ -1,131 +1,168 @@
-"""The trace of the Fisher and of the Gauss-Newton matrix of a layer at its weights scaled to unit norm.
+"""The traces of the Gauss-Newton and the Fisher matrix of a layer at its weights scaled to unit norm.
 
 The function of a layer that feeds a batch normalisation does not change when its weights are scaled, so that its
 curvature at w / ||w|| is that at w times ||w||^2: a size of the curvature apart from the size of the weights.
 
-Legend: N samples, K outputs, T parameter tensors, B blocks, k probes.
+Legend: N samples, K outputs, T parameter tensors, L layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from landscape.curvature.gauss_newton import all_columns
-from landscape.curvature.per_sample import PerSampleGradients
+from landscape.curvature.output_metrics import Metric, one_tensor
 from landscape.errors import NotApplicableError
-from landscape.linalg.precision import wide
-from landscape.linalg.probes import rademacher
-from landscape.linalg.trace import block_estimate
-from landscape.problem import Batch, Problem
+from landscape.linalg.means import sampling_stderr
+from landscape.linalg.trace import BlockEstimate
+from landscape.measures.gauss_newton import DEPENDENT, squares_within
+from landscape.measures.metering import Progress, announce, metered
+from landscape.measures.sharing import Shared
+from landscape.measures.trace_estimate import estimate_trace
+from landscape.measures.trace_parts import Blocks, Component, Hutchinson
+from landscape.problem import Problem
+from landscape.problem.fed_layers import normalized_layers
+from landscape.records import Record
 
-Kind = Literal["fisher", "gauss-newton"]
-Cotangents = Callable[[Tensor, Batch], Sequence[Tensor]]
+Kind = Literal["gauss-newton", "fisher"]
+Layers = Literal["normalized", "all"]
 
-_MOST_COLUMNS = 16  # outputs of a sample up to which the trace is exact
-_OWN_PROBES = 1_000_006  # keeps the signs apart from those of other measures
+# The papers' Gauss-Newton matrix has the identity in the outputs.
+METRICS: Mapping[Kind, Metric] = {"gauss-newton": "outputs", "fisher": "fisher"}
 
 
+@metered
 def normalized_curvature_trace(
     problem: Problem,
-    layers: Mapping[str, Sequence[str]],
     *,
-    kind: Kind,
-    probes: int = 8,
+    rtol: float = 0.05,
+    budget: float = 200.0,
     seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """||theta_l||^2 Tr C_l of each layer l, C_l the layer's diagonal block of a curvature matrix.
+    kind: Kind = "gauss-newton",
+    layers: Layers = "normalized",
+    members: Mapping[str, Sequence[str]] | None = None,
+    shared: Shared | None = None,
+    on_progress: Progress | None = None,
+) -> Record:
+    """||w_l||^2 Tr C_l of each layer l, C_l the diagonal block of its weights w_l in a curvature matrix.
 
         gauss-newton    C = E J_theta' J_theta          J_theta = df/dtheta
-        fisher          C = E J_theta' H_f J_theta      H_f the Hessian of the loss in the outputs
+        fisher          C = E J_theta' F_f J_theta      F_f the Fisher information of the model's labels in the outputs
 
-    For softmax cross-entropy the second is the Fisher matrix with labels from the model.
+    Both are measured in one go; `kind` says which is the value. Estimated as `ggn_trace`: exact for up to 16 outputs of
+    a sample, else by random signs that are fresh for every sample.
 
     Args:
         problem: the problem.
-        layers: layer name -> the names of its parameters; of layers that feed a batch normalisation, where the
-            product means what it says above.
-        kind: which matrix.
-        probes: random sign vectors a sample, where a sample has more than 16 outputs; with fewer every output is taken.
-        seed: of the signs, which are fresh for every block of samples.
+        rtol: stop at this relative standard error of the sum over the layers, where probes are used.
+        budget: gradient-equivalents at most for each kind; decides between the exact way and probes too.
+        seed: of the probes.
+        kind: whose traces are `value` and `groups`.
+        layers: `normalized`, those that feed a batch normalisation, where the product means what it says above, or
+            `all`, every layer's weights of two or more dimensions.
+        members: layer name -> the names of its parameters, in place of `layers`.
+        shared: what other measures of the same analysis know.
+        on_progress: hears the expected cost.
 
     Returns:
-        Layer name -> (value, standard error); the error is 0 where every output is taken.
+        A record: `value` the sum over the layers, `groups` by layer with `groups_stderr`, and `kinds`: {value, stderr,
+        groups, groups_stderr} of both; `fisher` is missing where the loss defines no label distribution.
 
-    Cost: 1/3 gradient-equivalent and 2/3 an output or a probe.
+    Cost: (1 + 2K)/3 gradient-equivalents for each kind exactly.
 
     Raises:
-        NotApplicableError: the outputs are not one tensor, the loss has no known factor (fisher), or samples depend on
-            each other (bn="train").
+        NotApplicableError: no layer feeds a batch normalisation, the outputs are not one tensor, samples depend on each
+            other (bn="train"), or the loss defines no label distribution (kind `fisher`).
 
     Reference: WD section 4.3, equation 13 and figure 7.
     """
-    factor = problem.factor
-    if kind == "fisher" and factor is None:
-        raise NotApplicableError(f"the curvature of the loss {problem.loss_name} in the outputs is not known")
-    with torch.no_grad():
-        outputs = problem.outputs(problem.parameters, next(problem.batches(0, 1)).inputs)
-    if not isinstance(outputs, Tensor):
-        raise NotApplicableError("the outputs are not one tensor")
-    exact = outputs[0].numel() <= _MOST_COLUMNS
+    if problem.bn == "train":
+        raise NotApplicableError(DEPENDENT)
+    if kind == "fisher" and problem.fisher_form is None:
+        raise NotApplicableError(f"the loss {problem.loss_name} defines no label distribution")
+    one_tensor(problem)
+    chosen = members if members is not None else _members(problem, layers)
+    shared = shared or Shared(problem)
+    found = {
+        one: _of_kind(problem, chosen, METRICS[one], rtol, budget, seed, shared, on_progress)
+        for one in METRICS
+        if one == "gauss-newton" or problem.fisher_form is not None
+    }
+    whole, by_layer, converged = found[kind]
+    return Record(
+        value=whole.value,
+        stderr=whole.stderr,
+        sampling_stderr=whole.sampling_stderr,
+        converged=converged,
+        groups={layer: e.value for layer, e in by_layer.items()},
+        details={
+            "groups_stderr": {layer: e.stderr for layer, e in by_layer.items()},
+            "kinds": {one.replace("-", "_"): _plain(*estimates[:2]) for one, estimates in found.items()},
+        },
+    )
 
-    def cotangents(f: Tensor, batch: Batch) -> list[Tensor]:
-        signs = all_columns(f) if exact else [_signs(problem, k, batch, f, seed) for k in range(probes)]
-        if kind == "gauss-newton":
-            return list(signs)
-        assert factor is not None, "refused above"
-        return [factor.times(f, batch.targets, e) for e in signs]
 
-    squares_kNT = _squared_products(problem, cotangents, outputs[0].numel() if exact else probes)
-    weights = problem.weights.numpy()
-    spans = [(low, high) for low, high in problem.blocks() if weights[low:high].sum() > 0]
-    omega = np.array([weights[low:high].sum() for low, high in spans]) / problem.total_weight
+def _members(problem: Problem, layers: Layers) -> dict[str, tuple[str, ...]]:
+    if layers == "all":
+        found: dict[str, tuple[str, ...]] = {}
+        for info in problem.infos:
+            if len(info.shape) >= 2:
+                found[info.layer] = (*found.get(info.layer, ()), info.name)
+    else:
+        found = normalized_layers(problem)
+    if not found:
+        what = "has weights of two dimensions" if layers == "all" else "feeds a batch normalisation"
+        raise NotApplicableError(f"no layer of this network {what}")
+    return found
+
+
+def _of_kind(
+    problem: Problem,
+    members: Mapping[str, Sequence[str]],
+    metric: Metric,
+    rtol: float,
+    budget: float,
+    seed: int,
+    shared: Shared,
+    on_progress: Progress | None,
+) -> tuple[BlockEstimate, dict[str, BlockEstimate], bool]:
+    """The sum over the layers, each layer, and whether the sum is known to `rtol`."""
     theta = problem.parameters
     columns = {name: t for t, name in enumerate(theta)}
-    result = {}
-    for layer, names in layers.items():
-        of_layer_kN = squares_kNT[:, :, [columns[name] for name in names]].sum(2)
-        blocks_Bk = np.stack([of_layer_kN[:, low:high].sum(1) for low, high in spans]) / omega[:, None]
-        if exact:
-            blocks_Bk = blocks_Bk.sum(1, keepdims=True)
-        estimate = block_estimate([blocks_Bk], omega, sampled_share=1.0)
+    factors_LT = np.zeros((len(members), len(theta)))
+    for row, names in enumerate(members.values()):
         square = sum(float(theta[name].double().square().sum()) for name in names)
-        result[layer] = (square * estimate.value, 0.0 if exact else square * estimate.stderr)
-    return result
+        factors_LT[row, [columns[name] for name in names]] = square
+    blocks = Blocks.of(problem)
+    squares = squares_within(problem, blocks, metric, seed=seed, budget=budget, shared=shared)
+    if squares is not None and squares.exact:
+        announce(on_progress, squares.exact_cost)
+        return _exact(problem, squares.values() @ factors_LT.T, members)
+    component: Component = squares or Hutchinson(problem, blocks, seed, metric)
+    factors_T = factors_LT.sum(0)
+    estimate = estimate_trace(
+        problem, blocks, {"trace": component}, factors=factors_T, rtol=rtol, budget=budget, on_progress=on_progress
+    )
+    by_layer = {layer: estimate.of([columns[name] for name in names]) for layer, names in members.items()}
+    return estimate.whole(), by_layer, estimate.converged
 
 
-def _squared_products(problem: Problem, cotangents: Cotangents, count: int) -> np.ndarray:
-    """w_n/W times ||J_n' c||^2 by cotangent, sample and tensor: (k, N, T)."""
-    gradients = PerSampleGradients(problem)
-    columns = {name: t for t, name in enumerate(problem.parameters)}
-    squares = torch.zeros(count, len(problem), len(columns), dtype=torch.float64)
-    share = problem.weights.double() / problem.total_weight
-    for batch in problem.batches():
-        shape, kind = (count, len(batch), len(columns)), wide(problem.device)
-        sums_kNT = torch.zeros(shape, dtype=kind, device=problem.device)
-
-        def choose(f: Tensor, batch: Batch = batch) -> Sequence[Tensor]:
-            return cotangents(f, batch)
-
-        def reduce(number: int, name: str, piece: int, rows: slice, G: Tensor, sums_kNT: Tensor = sums_kNT) -> None:
-            sums_kNT[number, rows, columns[name]] += G.square_().sum(1, dtype=sums_kNT.dtype)
-
-        gradients.pull(batch, choose, reduce)
-        squares[:, batch.start : batch.stop] = sums_kNT.double().cpu()
-    result: np.ndarray = problem.group.sum_array((squares * share[None, :, None]).numpy())
-    return result
+def _exact(
+    problem: Problem, values_NL: np.ndarray, members: Mapping[str, Sequence[str]]
+) -> tuple[BlockEstimate, dict[str, BlockEstimate], bool]:
+    weights, share = problem.weights.numpy(), len(problem) / problem.population
+    own_N = np.divide(values_NL.sum(1) * problem.total_weight, weights, out=np.zeros(len(weights)), where=weights > 0)
+    sampling = sampling_stderr(own_N, weights, sampled_share=share)
+    by_layer = {layer: BlockEstimate(float(v), 0.0, np.nan) for layer, v in zip(members, values_NL.sum(0), strict=True)}
+    return BlockEstimate(float(values_NL.sum()), 0.0, sampling), by_layer, True
 
 
-def _signs(problem: Problem, probe: int, batch: Batch, outputs: Tensor, seed: int) -> Tensor:
-    """Random signs of the shape of a batch's outputs: those of its blocks, whatever the batch size."""
-    block, pieces = problem.block_size, []
-    for b in range(batch.start // block, (batch.stop - 1) // block + 1):
-        low, high = b * block, min((b + 1) * block, len(problem))
-        size = (high - low) * outputs[0].numel()
-        e = rademacher(size, seed, _OWN_PROBES, probe, b, dtype=outputs.dtype).view(-1, *outputs.shape[1:])
-        pieces.append(e[max(batch.start - low, 0) : batch.stop - low])
-    return torch.cat(pieces).to(outputs.device)
+def _plain(whole: BlockEstimate, by_layer: Mapping[str, BlockEstimate]) -> dict[str, Any]:
+    return {
+        "value": whole.value,
+        "stderr": whole.stderr,
+        "groups": {layer: e.value for layer, e in by_layer.items()},
+        "groups_stderr": {layer: e.stderr for layer, e in by_layer.items()},
+    }

@@ -36,26 +36,34 @@ class Shared:
         self._problem = problem
         self._kept: dict[tuple[str, Hashable], _Kept] = {}
         self._cost, self._seconds = 0.0, 0.0
+        self._charged: set[tuple[str, Hashable]] = set()  # what the measure at work has computed or been told
 
     def get(self, need: str, key: Hashable, compute: Callable[[], T]) -> T:
         """The result of `compute`, kept under `need` and `key`; every process asks for the same."""
         known = self._kept.get((need, key))
         if known is not None:
-            self._cost += known.cost
-            self._seconds += known.seconds
+            if (need, key) not in self._charged:
+                self._charged.add((need, key))
+                self._cost += known.cost
+                self._seconds += known.seconds
             value: T = known.value
             return value
-        start = time.perf_counter()
+        start, cost_before, seconds_before = time.perf_counter(), self._cost, self._seconds
         with count_work() as work:
             value = compute()
         cost = self._problem.group.sum_array(np.array(work.gradient_equivalents(len(self._problem))))
-        self._kept[need, key] = _Kept(value, float(cost), time.perf_counter() - start)
+        # what it took from others belongs to it for whoever takes it later
+        cost = float(cost) + self._cost - cost_before
+        seconds = time.perf_counter() - start + self._seconds - seconds_before
+        self._kept[need, key] = _Kept(value, cost, seconds)
+        self._charged.add((need, key))
         return value
 
     def taken(self) -> tuple[float, float]:
         """Cost and seconds of what was taken and not computed since this was last asked."""
         found = self._cost, self._seconds
         self._cost, self._seconds = 0.0, 0.0
+        self._charged.clear()
         return found
 
     def keep_only(self, needs: Collection[str]) -> None:

@@ -48,10 +48,6 @@ class TraceEstimate:
         """The trace of the diagonal blocks of the tensors with these numbers."""
         return self._sum([part[..., tensors].sum(2) for part in self.parts.values()])
 
-    def weighted(self, factors_T: np.ndarray) -> BlockEstimate:
-        """The sum of the tensors' traces, each times a factor."""
-        return self._sum([part @ factors_T for part in self.parts.values()])
-
     def apart(self) -> dict[str, BlockEstimate]:
         """The parts of the trace, where there are several."""
         return {name: self._sum([part.sum(2)]) for name, part in self.parts.items() if len(self.parts) > 1}
@@ -68,21 +64,24 @@ def estimate_trace(
     rtol: float,
     budget: float,
     on_progress: Progress | None,
+    factors: np.ndarray | float = 1.0,
 ) -> TraceEstimate:
     """Probe the parts of a trace until its standard error is `rtol` times its value, or the budget is spent.
 
-    All parts start with two probes; then each gets as many as lower the common standard error at the least cost.
+    All parts start with two probes; then each gets as many as lower the common standard error at the least cost. With
+    `factors` (T,) it is the sum of the tensors' traces, each times its factor, that is estimated.
     """
     share = len(problem) / problem.population
     least = 1 + max(1, math.ceil(_DEGREES_OF_FREEDOM / len(blocks.spans)))
     wanted = _within(budget, components, dict.fromkeys(components, least))
     announce(on_progress, cost_of(components, wanted))
-    found = {name: np.empty((len(blocks.spans), 0, len(problem.infos))) for name in components}
+    found: dict[str, np.ndarray] = {}
     while True:
         for name, component in components.items():
-            more = component.sweep(range(found[name].shape[1], wanted[name]))
-            found[name] = np.concatenate([found[name], more], axis=1)
-        parts = {name: found[name] + _column(components[name].fixed) for name in components}
+            known = found.get(name)
+            more = component.sweep(range(0 if known is None else known.shape[1], wanted[name]))
+            found[name] = more if known is None else np.concatenate([known, more], axis=1)
+        parts = {name: (found[name] + _column(components[name].fixed)) * factors for name in components}
         estimate = block_estimate([part.sum(2) for part in parts.values()], blocks.omega, sampled_share=share)
         target = rtol * abs(estimate.value)
         converged = estimate.stderr <= target

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.curvature.gauss_newton import Cotangents, Squares, columns, probes, squared_products
+from landscape.curvature.gauss_newton import Cotangents, DiagonalSum, Squares, columns, probes, squared_products
 from landscape.curvature.hessian import Matrix, block_forms
 from landscape.curvature.output_metrics import Metric, one_tensor
 from landscape.curvature.per_sample import PerSampleGradients
@@ -155,19 +155,29 @@ class SquaredProducts:
 
     def values(self) -> np.ndarray:
         """w_n/W tr(J_n' M_n J_n) by sample and tensor, exactly: (N, T). Cost: a backward pass for each output."""
-        plain, scaled = self._shared.get("squares", (self._name, "exact"), self._exact_values)
+        plain, scaled, _ = self._known()
         return scaled if self._scaled else plain
 
-    def _exact_values(self) -> tuple[np.ndarray, np.ndarray]:
+    def diagonal(self) -> Tensor:
+        """The diagonal of J' M J, (P,), exactly; not for M = I, nor scaled. Cost: that of `values`, once for both."""
+        _, _, diagonal = self._known()
+        assert diagonal is not None, "M = I has another reduction"
+        return diagonal
+
+    def _known(self) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
+        return self._shared.get("squares", (self._name, "exact"), self._exact_values)
+
+    def _exact_values(self) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
         problem = self._problem
         found = [np.zeros((len(problem), len(problem.infos))) for _ in range(2)]
+        sums = None if self._metric == "outputs" else DiagonalSum(problem, self._gradients)
         for batch in problem.batches():
-            squares = self._squares(batch, columns(problem, batch, self._metric))
+            squares = self._squares(batch, columns(problem, batch, self._metric), sums)
             for into, rows in zip(found, (squares.plain, squares.scaled), strict=True):
                 if rows is not None:
                     into[batch.start : batch.stop] = rows.sum(0).numpy()
         plain, scaled = (problem.group.sum_array(into) for into in found)
-        return plain, scaled
+        return plain, scaled, None if sums is None else problem.group.sum(sums.vector())
 
     def sweep(self, probes: range) -> np.ndarray:
         """As `Component`. Cost: a forward pass, a backward pass a probe, and one more the first time."""
@@ -191,7 +201,7 @@ class SquaredProducts:
         for batch in problem.batches():
 
             def signs(outputs: Tensor, batch: Batch = batch) -> list[Tensor]:
-                return [self._signs(k, batch, outputs) for k in chosen]
+                return [block_signs(problem, batch, outputs, self._seed, _SQUARES, k) for k in chosen]
 
             squares = self._squares(batch, probes(problem, batch, self._metric, signs, along=along))
             of_block = np.arange(batch.start, batch.stop) // problem.block_size
@@ -208,22 +218,23 @@ class SquaredProducts:
         result: np.ndarray = sums / self._blocks.omega[:, None]
         return result
 
-    def _squares(self, batch: Batch, cotangents: Cotangents) -> Squares:
+    def _squares(self, batch: Batch, cotangents: Cotangents, diagonal: DiagonalSum | None = None) -> Squares:
         # with M = I the scaled products come along: they are another reduction of the same gradients
         scales = None
         if self._metric == "outputs":
             theta = self._problem.parameters
             scales = {name: self._gradients.cut(name, tensor.square()) for name, tensor in theta.items()}
         assert scales is not None or not self._scaled, "only what is shared is scaled"
-        return squared_products(self._problem, self._gradients, batch, cotangents, scales=scales)
+        return squared_products(self._problem, self._gradients, batch, cotangents, scales=scales, diagonal=diagonal)
 
-    def _signs(self, probe: int, batch: Batch, outputs: Tensor) -> Tensor:
-        """The signs of a batch's samples, which are those of their blocks."""
-        block = self._problem.block_size
-        pieces = []
-        for b in range(batch.start // block, (batch.stop - 1) // block + 1):
-            low, high = b * block, min((b + 1) * block, len(self._problem))
-            size = (high - low) * outputs[0].numel()
-            e = rademacher(size, self._seed, _SQUARES, probe, b, dtype=outputs.dtype).view(-1, *outputs.shape[1:])
-            pieces.append(e[max(batch.start - low, 0) : batch.stop - low])
-        return torch.cat(pieces).to(outputs.device)
+
+def block_signs(problem: Problem, batch: Batch, outputs: Tensor, seed: int, *keys: int) -> Tensor:
+    """Random signs in the shape of a batch's outputs: those of its samples' blocks, whatever the batch."""
+    block = problem.block_size
+    pieces = []
+    for b in range(batch.start // block, (batch.stop - 1) // block + 1):
+        low, high = b * block, min((b + 1) * block, len(problem))
+        size = (high - low) * outputs[0].numel()
+        e = rademacher(size, seed, *keys, b, dtype=outputs.dtype).view(-1, *outputs.shape[1:])
+        pieces.append(e[max(batch.start - low, 0) : batch.stop - low])
+    return torch.cat(pieces).to(outputs.device)

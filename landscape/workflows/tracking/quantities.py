@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from landscape.errors import NotApplicableError, OptionError, near
 from landscape.measures import MEASURES
-from landscape.measures.curvature_radius import curvature_radius
+from landscape.measures.curvature_radius import parabola_radii
 from landscape.measures.normalized_curvature import normalized_curvature_trace
 from landscape.training.stability import edge_of_stability
 from landscape.workflows.tracking.moment import Moment, Subject, Value
@@ -113,7 +113,7 @@ def _strides(moment: Moment) -> Iterator[Value]:
 
 def _radii(moment: Moment) -> Iterator[Value]:
     subject = moment.subject
-    for group, radius in curvature_radius(subject.problem, by=subject.fine, seed=subject.seed).items():
+    for group, radius in parabola_radii(subject.problem, by=subject.fine).items():
         if math.isfinite(radius.median):
             yield Value("curvature_radius", radius.median, group=group)
 
@@ -121,13 +121,12 @@ def _radii(moment: Moment) -> Iterator[Value]:
 def _normalized_curvature(moment: Moment) -> Iterator[Value]:
     subject = moment.subject
     layers = subject.normalized_layers()
-    # That of the Fisher matrix comes last: it alone may not apply.
-    for quantity, kind in (("normalized_gauss_newton_trace", "gauss-newton"), ("normalized_fisher_trace", "fisher")):
-        traces = normalized_curvature_trace(
-            subject.problem, layers, kind="fisher" if kind == "fisher" else "gauss-newton", seed=subject.seed
-        )
-        for layer, (value, stderr) in traces.items():
-            yield Value(quantity, value, stderr, layer)
+    kinds = normalized_curvature_trace(subject.problem, members=layers, seed=subject.seed).details["kinds"]
+    for kind, found in kinds.items():
+        for layer, value in found["groups"].items():
+            yield Value(f"normalized_{kind}_trace", value, found["groups_stderr"][layer], layer)
+    if "fisher" not in kinds:
+        raise NotApplicableError(f"the loss {subject.problem.loss_name} defines no label distribution")
 
 
 def _check_edge(subject: Subject) -> None:
