@@ -16,7 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from landscape.catalog import connectivity, fisher, hessian, jacobian, margin, perturbation
+from landscape.catalog import (
+    capacity,
+    connectivity,
+    fisher,
+    hessian,
+    jacobian,
+    margin,
+    optimizer_state,
+    perturbation,
+)
 from landscape.catalog.about import About
 
 __all__ = ["CATALOG", "PRESETS", "About", "expand"]
@@ -31,6 +40,8 @@ CATALOG: Mapping[str, About] = MappingProxyType(
             margin,
             jacobian,
             perturbation,
+            capacity,
+            optimizer_state,
         )
         for about in family.ENTRIES
     }

@@ -19,9 +19,14 @@ from landscape.measures.keskar_sharpness import keskar_sharpness
 from landscape.measures.krylov import DEFLATION_TOP, Spectrum, compute_spectrum, deflation_steps, eigenvalue_steps
 from landscape.measures.learning_coefficient import local_learning_coefficient
 from landscape.measures.margin import margin
+from landscape.measures.optimizer_state import effective_learning_rate, preconditioned_sharpness
 from landscape.measures.pac_bayes import pac_bayes_sigma, pac_bayes_sigma_magnitude
+from landscape.measures.path_norm import path_norm
+from landscape.measures.relative_flatness import relative_flatness
 from landscape.measures.sam_sharpness import asam_sharpness, sam_sharpness
 from landscape.measures.trace import hessian_trace
+from landscape.measures.weight_noise import weight_noise
+from landscape.measures.weight_norms import frobenius_distance, spectral_norms
 from landscape.measures.worst_sharpness import worst_sharpness
 from landscape.records import Record
 
@@ -37,9 +42,11 @@ __all__ = [
     "connectivity",
     "connectivity_batch",
     "deflation_steps",
+    "effective_learning_rate",
     "eigenvalue_steps",
     "evaluate",
     "fisher_rao",
+    "frobenius_distance",
     "hessian_trace",
     "jacobian_norm",
     "keskar_sharpness",
@@ -47,9 +54,14 @@ __all__ = [
     "margin",
     "pac_bayes_sigma",
     "pac_bayes_sigma_magnitude",
+    "path_norm",
+    "preconditioned_sharpness",
+    "relative_flatness",
     "sam_sharpness",
     "spectral_density",
+    "spectral_norms",
     "top_eigenvalues",
+    "weight_noise",
     "worst_sharpness",
 ]
 
@@ -116,6 +128,13 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             Measure(pac_bayes_sigma, ("rtol", "budget", "seed"), CATALOG["pac_bayes_sigma"]),
             Measure(pac_bayes_sigma_magnitude, ("rtol", "budget", "seed"), CATALOG["pac_bayes_sigma_magnitude"]),
             Measure(local_learning_coefficient, ("rtol", "budget", "seed"), CATALOG["local_learning_coefficient"]),
+            Measure(spectral_norms, (), CATALOG["spectral_norms"]),
+            Measure(frobenius_distance, ("by",), CATALOG["frobenius_distance"]),
+            Measure(path_norm, (), CATALOG["path_norm"]),
+            Measure(relative_flatness, ("rtol", "budget", "seed", "hvp"), CATALOG["relative_flatness"]),
+            Measure(weight_noise, (), CATALOG["weight_noise"]),
+            Measure(effective_learning_rate, (), CATALOG["effective_learning_rate"]),
+            Measure(preconditioned_sharpness, ("rtol", "budget", "seed", "hvp"), CATALOG["preconditioned_sharpness"]),
         )
     }
 )

@@ -1,7 +1,7 @@
 """Traces of the Gauss-Newton matrix, of the Fisher matrix and of the connectivity tangent kernel.
 
-All are traces of J' M J with a matrix M in the outputs (`landscape.curvature.output_metrics`): sums of squared per-sample
-products, exact where a sample has few outputs.
+All are traces of J' M J with a matrix M in the outputs (`landscape.curvature.output_metrics`): sums of squared
+per-sample products, exact where a sample has few outputs.
 
 Legend: N samples, K outputs, P parameters, T parameter tensors.
 """
@@ -62,9 +62,9 @@ def ggn_trace(
         on_progress: hears the running estimate.
 
     Returns:
-        A record: `value`, `groups` and `tensors`, which add up to it, `estimator` (`exact`, `per-sample` or `hutchinson`),
-        `outputs` of a sample; where exact `quantiles` and `histogram` of the samples' own traces, else `groups_stderr`,
-        `probes` a block and `blocks`.
+        A record: `value`, `groups` and `tensors`, which add up to it, `estimator` (`exact`, `per-sample` or
+        `hutchinson`), `outputs` of a sample; where exact `quantiles` and `histogram` of the samples' own traces, else
+        `groups_stderr`, `probes` a block and `blocks`.
 
     Cost: (1 + 2K)/3 gradient-equivalents exactly; else 1 and 2/3 a probe, with Hutchinson 5/3 a probe.
 
@@ -94,8 +94,8 @@ def fisher_trace(
     with the expectation over the labels in closed form. With the data's own labels in place of the model's
     (`empirical`) it is E_n ||grad l_n||^2, which is another matrix and vanishes where every sample is fitted.
 
-    Args, cost and estimation are those of `ggn_trace`, which is the same number for softmax cross-entropy; the empirical
-    variant takes 1 gradient-equivalent more.
+    Args, cost and estimation are those of `ggn_trace`, which is the same number for softmax cross-entropy; the
+    empirical variant takes 1 gradient-equivalent more.
 
     Returns:
         As `ggn_trace`, with `variants`: {model, empirical}, and `empirical_groups`.
@@ -135,8 +135,8 @@ def ctk_trace(
     """The trace of the connectivity tangent kernel, E_x ||J_theta diag(theta)||_F^2.
 
     The mean squared answer of the outputs to a relative change of each parameter alone, so that a rescaling of units
-    that leaves the function alone leaves it too. Its source calls it connectivity sharpness; the measure of that name here
-    is another one.
+    that leaves the function alone leaves it too. Its source calls it connectivity sharpness; the measure of that name
+    here is another one.
 
     Args and estimation are those of `ggn_trace`, with the identity in place of the Hessian in the outputs.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from landscape.config.measure_options import perturbation
+from landscape.config.measure_options import capacity, perturbation
 from landscape.config.measure_options.base import MeasureOptions
 from landscape.config.recipe import validate
 from landscape.errors import OptionError, near
@@ -18,6 +18,7 @@ __all__ = ["MEASURE_OPTIONS", "MeasureOptions", "own_options", "read_assignments
 MEASURE_OPTIONS: Mapping[str, type[MeasureOptions]] = MappingProxyType(
     {
         **perturbation.OPTIONS,
+        **capacity.OPTIONS,
     }
 )
 
