@@ -33,6 +33,7 @@ def analyze(
     normalize: options.Normalize = None,
     key: options.Key = None,
     problem: options.ProblemFile = None,
+    initial: options.Initial = None,
     rtol: options.Rtol = 0.05,
     budget: options.Budget = 200.0,
     seed: options.Seed = 0,
@@ -93,7 +94,7 @@ def analyze(
     from landscape.workflows.source import Source
 
     run = validate(AnalysisRun, {"batch_size": batch_size, "devices": group.device})
-    source = Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem)
+    source = Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem, initial=initial)
     still = quiet or not processes.leads()
     cache = not no_cache
     task = Task(checkpoints, documents, settings, run, source, out, cache=cache, quiet=still, tables=not json)

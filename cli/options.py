@@ -122,6 +122,16 @@ Key = Annotated[
         show_default=False,
     ),
 ]
+Initial = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CKPT",
+        help="The network's initial weights, for distances from them. Default: those in the run folder of a "
+        "checkpoint of landscape train.",
+        rich_help_panel=WHOSE,
+        show_default=False,
+    ),
+]
 ProblemFile = Annotated[
     Path | None,
     typer.Option(

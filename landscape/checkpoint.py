@@ -47,6 +47,7 @@ __all__ = [
 
 FORMAT = "landscape.checkpoint/1"
 _SIBLINGS = 10
+_OPTIMIZER_KEYS = ("optimizer", "optimizer_state_dict", "optim", "optimizer_states")
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,14 @@ class Checkpoint:
         sha256: of the file's bytes, in hexadecimal; of several files, see `checkpoint_folder.joint_digest`.
         tensors: parameters and buffers by name, wrapper prefixes removed, on the CPU, detached.
         description: our own self-description (model, data, normalisation, config, epoch, metrics), else None.
+        optimizer: the state dict of an optimizer that the file holds beside the network, as torch writes it; else None.
     """
 
     path: Path
     sha256: str
     tensors: Mapping[str, Tensor]
     description: Mapping[str, Any] | None
+    optimizer: Mapping[str, Any] | None = None
 
 
 def read_checkpoint(path: Path | str, key: str | None = None) -> Checkpoint:
@@ -89,7 +92,25 @@ def read_checkpoint(path: Path | str, key: str | None = None) -> Checkpoint:
     found = find_state_dict(payload, "state_dict" if is_ours and key is None else key, path)
     check_dense(found, path)
     tensors = {name: tensor.detach() for name, tensor in strip_prefixes(found).items()}
-    return Checkpoint(path, _sha256(path), tensors, payload["description"] if is_ours else None)
+    description = payload["description"] if is_ours else None
+    return Checkpoint(path, _sha256(path), tensors, description, _optimizer_state(payload))
+
+
+def _optimizer_state(payload: Mapping[Any, Any]) -> Mapping[str, Any] | None:
+    """The state dict of the one optimizer under a usual key (Lightning keeps a list of them)."""
+    for key in _OPTIMIZER_KEYS:
+        state = payload.get(key)
+        if isinstance(state, (list, tuple)) and len(state) == 1:
+            (state,) = state
+        if isinstance(state, Mapping) and {"state", "param_groups"} <= state.keys() and _has_rates(state):
+            return state
+    return None
+
+
+def _has_rates(state: Mapping[str, Any]) -> bool:
+    groups = state["param_groups"]
+    whole = isinstance(groups, (list, tuple)) and isinstance(state["state"], Mapping) and len(groups) > 0
+    return whole and all(isinstance(g, Mapping) and {"lr", "params"} <= g.keys() for g in groups)
 
 
 def _read_folder(path: Path, key: str | None) -> Checkpoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ class Case:
 Builder = Callable[[], Case]
 BUILDERS: dict[str, Builder] = {}
 NOT_CLASSES = frozenset({"margin"})
+# no case has been trained; and a path needs piecewise linear activations and floating inputs
+TRAINING_STATE = frozenset({"frobenius_distance", "effective_learning_rate", "preconditioned_sharpness"})
+NO_PATHS = frozenset({"path_norm"})
+WITH_PATHS = ("linear_regression", "logistic_regression", "deep_linear", "relu_without_bias", "batch_norm")
 NO_SLOPE_IN_X = frozenset({"margin", "jacobian_norm"})
 
 
@@ -58,6 +62,7 @@ def case(name: str) -> Case:
     with torch.random.fork_rng():
         torch.manual_seed(sum(map(ord, name)))
         built = BUILDERS[name]()
+    built = replace(built, skipped=built.skipped | TRAINING_STATE | (frozenset() if name in WITH_PATHS else NO_PATHS))
     built.model.double()
     return built
 

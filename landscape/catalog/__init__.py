@@ -16,7 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from landscape.catalog import connectivity, curvature, fisher, gauss_newton, hessian, jacobian, margin, perturbation
+from landscape.catalog import (
+    capacity,
+    connectivity,
+    curvature,
+    fisher,
+    gauss_newton,
+    hessian,
+    jacobian,
+    margin,
+    optimizer_state,
+    perturbation,
+)
 from landscape.catalog.about import About
 
 __all__ = ["CATALOG", "PRESETS", "About", "expand"]
@@ -33,6 +44,8 @@ CATALOG: Mapping[str, About] = MappingProxyType(
             perturbation,
             gauss_newton,
             curvature,
+            capacity,
+            optimizer_state,
         )
         for about in family.ENTRIES
     }

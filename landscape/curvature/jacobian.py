@@ -6,14 +6,15 @@ Legend: N samples, K outputs, d input values a sample, r rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.layout import channels_last
-from landscape.errors import NotApplicableError
+from landscape.errors import NotApplicableError, OptionError, near
 from landscape.problem import Batch, Problem
 from landscape.work import charge
 
@@ -44,7 +45,39 @@ def parameter_jvp(
     return f, u
 
 
-class InputJacobian:
+class _Rows:
+    """Rows of df/dh by backward passes from the outputs (N, K) to a tensor h (N, ...) that they depend on."""
+
+    def __init__(self, outputs: Any, at: Tensor) -> None:
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise NotApplicableError(f"the outputs are {shape}, not one row of values a sample, (N, K)")
+        self.outputs: Tensor = outputs
+        self._at = at
+
+    @property
+    def at(self) -> Tensor:
+        """h (N, ...), detached."""
+        return self._at.detach()
+
+    def vjp(self, cotangents: Tensor) -> Tensor:
+        """J' c_n for a cotangent c (N, K) a sample: (N, d)."""
+        if not self.outputs.requires_grad:  # f does not depend on h
+            return torch.zeros_like(self._at).flatten(1)
+        (row,) = torch.autograd.grad(
+            self.outputs, self._at, cotangents, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        charge("backward", len(row))
+        return row.reshape(len(row), -1)
+
+    def rows(self) -> Tensor:
+        """The whole J of each sample, (N, K, d), by K backward passes."""
+        n, outputs = self.outputs.shape
+        eye = torch.eye(outputs, dtype=self.outputs.dtype, device=self.outputs.device)
+        return torch.stack([self.vjp(eye[k].expand(n, outputs)) for k in range(outputs)], dim=1)
+
+
+class InputJacobian(_Rows):
     """Rows of the input-output Jacobian J_x = df/dx of one batch, by one forward pass and a backward pass a row.
 
     Samples do not depend on each other (BatchNorm in eval mode), so one backward pass gives a row for every sample.
@@ -56,27 +89,41 @@ class InputJacobian:
     def __init__(self, problem: Problem, theta: Mapping[str, Tensor], batch: Batch) -> None:
         if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point():
             raise NotApplicableError("the inputs are not one floating-point tensor, so f has no derivative in them")
-        self._inputs = channels_last(batch).inputs.detach().requires_grad_()
+        inputs = channels_last(batch).inputs.detach().requires_grad_()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            outputs = problem.outputs(theta, self._inputs, fold=True)
+            outputs = problem.outputs(theta, inputs, fold=True)
         charge("forward", len(batch))
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise NotApplicableError(f"the outputs are {shape}, not one row of values a sample, (N, K)")
-        self.outputs: Tensor = outputs
+        super().__init__(outputs, inputs)
 
-    def vjp(self, cotangents: Tensor) -> Tensor:
-        """J_x' c_n for a cotangent c (N, K) a sample: (N, d)."""
-        if not self.outputs.requires_grad:  # f does not depend on x
-            return torch.zeros_like(self._inputs).flatten(1)
-        (row,) = torch.autograd.grad(
-            self.outputs, self._inputs, cotangents, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        charge("backward", len(row))
-        return row.reshape(len(row), -1)
 
-    def rows(self) -> Tensor:
-        """The whole J_x of each sample, (N, K, d), by K backward passes."""
-        n, outputs = self.outputs.shape
-        eye = torch.eye(outputs, dtype=self.outputs.dtype, device=self.outputs.device)
-        return torch.stack([self.vjp(eye[k].expand(n, outputs)) for k in range(outputs)], dim=1)
+class LayerJacobian(_Rows):
+    """Rows of df/dh of one batch, with h the output of one module, by one forward pass and a backward pass a row.
+
+    Raises:
+        OptionError: the network has no such module, runs it more than once or not at all, or h is no floating tensor of
+            one row a sample.
+        NotApplicableError: the outputs are not (N, K).
+    """
+
+    def __init__(self, problem: Problem, theta: Mapping[str, Tensor], batch: Batch, layer: str) -> None:
+        modules = dict(problem.model.named_modules())
+        if layer not in modules or layer == "":
+            raise OptionError(f"the network has no layer {layer!r}.{near(layer, [name for name in modules if name])}")
+        caught: list[Tensor] = []
+
+        def cut(module: nn.Module, inputs: Any, h: Any) -> Tensor:
+            if not isinstance(h, Tensor) or not h.is_floating_point() or h.ndim < 2 or len(h) != len(batch):
+                raise OptionError(f"the output of the layer {layer!r} is not one floating tensor with a row a sample.")
+            caught.append(h.detach().requires_grad_())
+            return caught[-1].clone()  # what follows may work in place, which a leaf does not allow
+
+        handle = modules[layer].register_forward_hook(cut)
+        try:
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+                outputs = problem.outputs(theta, channels_last(batch).inputs)
+        finally:
+            handle.remove()
+        charge("forward", len(batch))
+        if len(caught) != 1:
+            raise OptionError(f"the network runs the layer {layer!r} {len(caught)} times; name one that it runs once.")
+        super().__init__(outputs, caught[0])

@@ -26,9 +26,14 @@ from landscape.measures.layer_eigenvalues import layer_top_eigenvalues
 from landscape.measures.learning_coefficient import local_learning_coefficient
 from landscape.measures.margin import margin
 from landscape.measures.normalized_curvature import normalized_curvature_trace
+from landscape.measures.optimizer_state import effective_learning_rate, preconditioned_sharpness
 from landscape.measures.pac_bayes import pac_bayes_sigma, pac_bayes_sigma_magnitude
+from landscape.measures.path_norm import path_norm
+from landscape.measures.relative_flatness import relative_flatness
 from landscape.measures.sam_sharpness import asam_sharpness, sam_sharpness
 from landscape.measures.trace import hessian_trace
+from landscape.measures.weight_noise import weight_noise
+from landscape.measures.weight_norms import frobenius_distance, spectral_norms
 from landscape.measures.worst_sharpness import worst_sharpness
 from landscape.records import Record
 
@@ -46,10 +51,12 @@ __all__ = [
     "ctk_trace",
     "curvature_radius",
     "deflation_steps",
+    "effective_learning_rate",
     "eigenvalue_steps",
     "evaluate",
     "fisher_rao",
     "fisher_trace",
+    "frobenius_distance",
     "gauss_newton_norm",
     "ggn_top_eigenvalues",
     "ggn_trace",
@@ -64,9 +71,14 @@ __all__ = [
     "normalized_curvature_trace",
     "pac_bayes_sigma",
     "pac_bayes_sigma_magnitude",
+    "path_norm",
+    "preconditioned_sharpness",
+    "relative_flatness",
     "sam_sharpness",
     "spectral_density",
+    "spectral_norms",
     "top_eigenvalues",
+    "weight_noise",
     "worst_sharpness",
 ]
 
@@ -158,6 +170,13 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
                 needs=("squares", "diagonal"),
             ),
             Measure(layer_top_eigenvalues, ("rtol", "budget", "seed", "hvp"), CATALOG["layer_top_eigenvalues"]),
+            Measure(spectral_norms, (), CATALOG["spectral_norms"]),
+            Measure(frobenius_distance, ("by",), CATALOG["frobenius_distance"]),
+            Measure(path_norm, (), CATALOG["path_norm"]),
+            Measure(relative_flatness, ("rtol", "budget", "seed", "hvp"), CATALOG["relative_flatness"]),
+            Measure(weight_noise, (), CATALOG["weight_noise"]),
+            Measure(effective_learning_rate, (), CATALOG["effective_learning_rate"]),
+            Measure(preconditioned_sharpness, ("rtol", "budget", "seed", "hvp"), CATALOG["preconditioned_sharpness"]),
         )
     }
 )

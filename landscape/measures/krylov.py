@@ -16,6 +16,7 @@ from landscape.curvature.products import Way
 from landscape.distributed import Group
 from landscape.linalg.exclusion import CONFIDENCE, miss_probability
 from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos
+from landscape.linalg.operator import SymmetricOperator
 from landscape.linalg.probes import gaussian
 from landscape.measures.metering import Progress
 from landscape.problem import Problem
@@ -43,7 +44,7 @@ class Spectrum:
         product: gradient-equivalents of a product.
     """
 
-    operator: HessianOperator
+    operator: SymmetricOperator
     space: KrylovSpace
     seconds: float
     product: float = WEIGHTS["hessian_product"]
@@ -101,7 +102,7 @@ def compute_spectrum(
 
 
 def krylov_run(
-    operator: HessianOperator,
+    operator: SymmetricOperator,
     group: Group,
     *,
     fewest: int,

@@ -41,6 +41,7 @@ from landscape.problem.losses import LossLike
 from landscape.problem.network import network
 from landscape.problem.problem import Problem
 from landscape.problem.reading import Reading
+from landscape.problem.training_facts import TrainingFacts, training_facts
 
 DEFAULT_SAMPLES = 2048
 
@@ -61,6 +62,7 @@ def load(
     batch_size: int | None = None,
     seed: int = 0,
     reading: str | Reading | None = None,
+    initial: Path | str | None = None,
 ) -> Problem:
     """Load a checkpoint as a `Problem`.
 
@@ -76,6 +78,7 @@ def load(
         key: where the state dict is, if it is not under a usual key.
         dtype, device, bn, batch_size, reading: as in `Problem`.
         seed: of the subset.
+        initial: a checkpoint of the initial weights; a run folder of `landscape train` has its own.
 
     Raises:
         CheckpointError, ModelError, DataError, OptionError, NonFiniteError, DeviceError: see the messages.
@@ -132,6 +135,7 @@ def load(
         population=population,
         about=about,
         reading=reading,
+        training=training_facts(checkpoint, built, None if initial is None else Path(initial)),
     )
     if population is None and samples is not None:
         return problem.choose(_choose(len(problem), samples, seed))
@@ -149,6 +153,7 @@ def load_problem_file(
     bn: Literal["eval", "train"] | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    initial: Path | str | None = None,
 ) -> Problem:
     """Ask a user's file for the problem: it defines `problem(weights) -> landscape.Problem`.
 
@@ -165,6 +170,8 @@ def load_problem_file(
     indices = _choose(len(problem), samples, seed)
     about: dict[str, Any] = {"data": Path(file).name, "split": "given", "model": type(problem.model).__name__}
     about = {**about, **problem.about, "checkpoint": describe_checkpoint(checkpoint)}
+    if problem.training == TrainingFacts():  # the file says nothing of it
+        problem.training = training_facts(checkpoint, problem.model, None if initial is None else Path(initial))
     return problem.choose(indices, dtype=dtype, device=device, bn=bn, batch_size=batch_size, about=about)
 
 

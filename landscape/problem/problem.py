@@ -30,6 +30,7 @@ from landscape.problem.module_traces import random_module
 from landscape.problem.reading import PLAIN, Reading, choose_reading, find_reading, refuse_copied_tokens
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
+from landscape.problem.training_facts import TrainingFacts
 from landscape.work import charge
 
 BLOCK = 32  # probe k of block b depends on (seed, k, b): the blocks are part of a measure's definition
@@ -80,6 +81,7 @@ class Problem:
         reading: how outputs and labels are read before the loss sees them, a name in
             `landscape.problem.reading.READINGS` or a `Reading`; by default `logits` where one of torch's losses meets
             a mapping with `logits`, else they are taken as they are.
+        training: what is known of the training that led to the parameters, for the measures that ask for it.
 
     Raises:
         ProblemError, ModelError, DataError, NonFiniteError, DeviceError, OptionError: see the messages.
@@ -98,6 +100,7 @@ class Problem:
         population: int | None = None,
         about: Mapping[str, Any] | None = None,
         reading: str | Reading | None = None,
+        training: TrainingFacts | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise ProblemError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
@@ -123,6 +126,7 @@ class Problem:
             raise OptionError(f"batch_size must be at least 1, got {batch_size}.")
         self.population = population if population is not None else len(self)
         self.about: Mapping[str, Any] = MappingProxyType(dict(about or {}))
+        self.training = training or TrainingFacts()
         self.group = ALONE
         check_weights(model)
         check_modules(model, bn)
@@ -220,6 +224,7 @@ class Problem:
             population=self.population,
             about={**self.about, **(about or {})},
             reading=self.reading,
+            training=self.training,
         )
         other.data, other.group = self.data, self.group
         return other

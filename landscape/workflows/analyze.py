@@ -37,6 +37,7 @@ from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.records import Analysis, Record
 from landscape.work import Work, count_work
+from landscape.workflows.fingerprint import training_digest
 from landscape.workflows.known import Known
 from landscape.workflows.source import Source
 
@@ -211,7 +212,8 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
         if evaluation is None:
             evaluation = evaluate(problem)
             known.keep_evaluation(evaluation)
-        found = group.first(known.records(options))
+        known_by = {name: {**own, **_trained(problem, name)} for name, own in options.items()}
+        found = group.first(known.records(known_by))
         about = _describe(problem, evaluation.loss, evaluation.accuracy, evaluation.classes)
 
         def finish(*, whole: bool = True) -> Analysis:
@@ -246,7 +248,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                     records[name] = _one(problem, name, settings, spectrum, shared, on_event)
                     later = [MEASURES[other].needs for other in names[index + 1 :] if other not in found]
                     shared.keep_only({need for needs in later for need in needs})
-                    known.keep(name, options.get(name, {}), records[name])
+                    known.keep(name, known_by.get(name, {}), records[name])
                 spectrum.let_go(name)
                 tell(MeasureFinished(name, records[name], cached=name in found))
         except KeyboardInterrupt as error:
@@ -334,6 +336,11 @@ def _options(name: str, settings: AnalysisSettings) -> dict[str, Any]:
     """The settings that a measure takes: those that it shares with others and its own."""
     shared = {key: getattr(settings, key) for key in MEASURES[name].options}
     return {**shared, **own_options(name, settings.options.get(name, {}))}
+
+
+def _trained(problem: Problem, name: str) -> dict[str, Any]:
+    """What decides the value of a measure that asks for the training, beside the problem and its settings."""
+    return {"training": training_digest(problem)} if MEASURES[name].about.training_state else {}
 
 
 def _describe(problem: Problem, loss: float, accuracy: float, classes: int | None) -> dict[str, Any]:

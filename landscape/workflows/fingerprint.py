@@ -57,6 +57,11 @@ def fingerprint(problem: Problem) -> str:
     )
 
 
+def training_digest(problem: Problem) -> str:
+    """SHA-256 of what the problem knows of the training that led to it."""
+    return Contents().digest(problem.training)
+
+
 def key(problem: str, what: str, options: Mapping[str, Any]) -> str:
     """The name of one result: of `what` (a measure) with `options`, of the problem whose fingerprint is `problem`."""
     engine = {"version": metadata.version("pyhessian")} if options.get("engine") == "pyhessian" else {}

@@ -21,6 +21,7 @@ class Source:
     normalize: str | None = None
     key: str | None = None
     problem_file: Path | None = None
+    initial: Path | None = None
 
     def problem(
         self,
@@ -57,6 +58,7 @@ class Source:
             "batch_size": batch_size,
             "seed": seed,
             "device": device,
+            "initial": self.initial,
         }
         if self.problem_file is not None:
             return load_problem_file(self.problem_file, path, **common)

@@ -14,6 +14,7 @@ import torch
 from cases import CASES, Case, N, case
 
 from landscape import LandscapeError, Problem, Record
+from landscape.catalog import CATALOG
 from landscape.measures import MEASURES
 
 # few products: enough for every step of an algorithm to be taken, too few to converge (a density has 3 products)
@@ -120,7 +121,7 @@ def test_measures_that_do_not_apply_say_so_and_the_others_give_numbers(name: str
             else:
                 assert record.stderr >= 0, entry
             assert record.sampling_stderr == 0 or entry == "spectral_density", entry
-            assert record.cost > 0, entry
+            assert record.cost > 0 or CATALOG[entry].cost.startswith("0"), entry
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "weighted_and_ignored", "sequences", "recurrent"])
