@@ -28,6 +28,7 @@ from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
 from landscape_cli.measures import measures
+from landscape_cli.invariance import invariance
 from landscape_cli.recipes import recipes
 from landscape_cli.report import report
 from landscape_cli.reproduce import reproduce
@@ -93,6 +94,7 @@ app.command("compare")(compare)
 app.command("correlate")(correlate)
 app.command("surface")(surface)
 app.command("report")(report)
+app.command("invariance")(invariance)
 app.command("demo")(demo)
 app.command("recipes")(recipes)
 app.command("reproduce")(reproduce)
