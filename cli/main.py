@@ -21,6 +21,7 @@ import landscape
 from landscape.errors import LandscapeError
 from landscape_cli import console, processes
 from landscape_cli.analyze import analyze
+from landscape_cli.batch_scaling import batch_scaling
 from landscape_cli.cache import cache
 from landscape_cli.compare import compare
 from landscape_cli.correlate import correlate
@@ -95,6 +96,7 @@ app.command("correlate")(correlate)
 app.command("surface")(surface)
 app.command("report")(report)
 app.command("invariance")(invariance)
+app.command("batch-scaling")(batch_scaling)
 app.command("demo")(demo)
 app.command("recipes")(recipes)
 app.command("reproduce")(reproduce)
