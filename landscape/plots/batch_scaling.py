@@ -124,7 +124,7 @@ def _fill(axes: Axes, panel: ScalingPanel) -> None:
     axes.set_xlim(low, high)
     axes.set_xlabel("batch size in samples", labelpad=1)
     axes.set_ylabel(shortened(panel.label, AXES, SIZE))
-    axes.yaxis.set_label_coords(-(LEFT - 0.09) / (COLUMN - LEFT - RIGHT), 0.5)
+    axes.yaxis.set_label_coords(-(LEFT - 0.2) / (COLUMN - LEFT - RIGHT), 0.5)
     if not drawn.any():
         axes.set_xticks([])
         axes.set_yticks([])
