@@ -148,8 +148,8 @@ def batch_scaling(
     )  # fmt: skip
     # From here on torch is loaded.
     group = processes.enter(devices)
-    from landscape.workflows.analyze import Source
     from landscape.workflows.batch_scaling import batch_scaling_checkpoint
+    from landscape.workflows.source import Source
 
     run = validate(AnalysisRun, {"batch_size": batch_size, "devices": group.device})
     where = Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem)

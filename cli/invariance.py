@@ -51,14 +51,14 @@ def invariance(
         ),
     ] = "half",
     measures: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="NAMES|none",
-            help="Measures as of landscape analyze, comma-separated; none compares the outputs alone. Default: all "
-            "whose definition says what they know of the parameters.",
-            rich_help_panel=options.WHAT, show_default=False,
+            help="Measures and presets as of landscape analyze, comma-separated; none compares the outputs alone.",
+            rich_help_panel=options.WHAT,
         ),
-    ] = None,
+    ] = "default",
+    own: options.Set = None,
     split: options.Split = "train",
     samples: options.Samples = None,
     top: options.Top = 3,
@@ -135,6 +135,7 @@ def invariance(
     names = () if measures == "none" else options.measure_names(measures)
     from landscape.config.analysis import AnalysisRun, AnalysisSettings
     from landscape.config.invariance import InvarianceSettings, parse_factors, parse_transforms
+    from landscape.config.measure_options import read_assignments
     from landscape.config.recipe import validate
 
     settings = validate(
@@ -146,12 +147,13 @@ def invariance(
         {
             "measures": names, "split": split, "samples": samples, "rtol": rtol, "budget": budget, "top": top,
             "connectivity_batch": connectivity_batch, "dtype": dtype, "seed": seed,
+            "options": read_assignments(own or []),
         },
     )  # fmt: skip
     # From here on torch is loaded.
     group = processes.enter(devices)
-    from landscape.workflows.analyze import Source
     from landscape.workflows.invariance import InvarianceInterrupted, invariance_checkpoint
+    from landscape.workflows.source import Source
     from landscape_cli.variant_progress import watch_variants
 
     run = validate(AnalysisRun, {"batch_size": batch_size, "devices": group.device})

@@ -28,8 +28,8 @@ from landscape_cli.correlate import correlate
 from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
-from landscape_cli.measures import measures
 from landscape_cli.invariance import invariance
+from landscape_cli.measures import measures
 from landscape_cli.recipes import recipes
 from landscape_cli.report import report
 from landscape_cli.reproduce import reproduce

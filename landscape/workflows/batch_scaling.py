@@ -25,7 +25,7 @@ from landscape.problem import Problem
 from landscape.study.batch_scaling import bootstrap_means, fit_exponent, scatter
 from landscape.training.schedules.scaling import scaled
 from landscape.work import count_work
-from landscape.workflows.analyze import Source, memory_errors
+from landscape.workflows.analyze import memory_errors
 from landscape.workflows.batch_scaling_document import (
     NOISE_DOMINATED,
     RATE_GROWS,
@@ -36,6 +36,7 @@ from landscape.workflows.batch_scaling_document import (
     Noise,
     Point,
 )
+from landscape.workflows.source import Source
 
 OnShare = Callable[[float], None]
 """(the share of the work that is done)"""
@@ -68,15 +69,15 @@ def batch_scaling_checkpoint(
     """
     settings, run, source = settings or BatchScalingSettings(), run or AnalysisRun(), source or Source()
     with memory_errors(run.batch_size):
-        problem = source.load(
+        problem = source.problem(
             path,
             split=settings.split,
             samples=settings.samples,
-            dtype=getattr(torch, settings.dtype),
+            seed=settings.seed,
+            dtype=settings.dtype,
+            device=group.device,
             bn=settings.bn,
             batch_size=run.batch_size,
-            seed=settings.seed,
-            device=group.device,
         )
         return batch_scaling(problem.across(group), settings, on_share=on_share)
 

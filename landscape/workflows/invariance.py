@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import landscape
+from landscape.catalog import expand
 from landscape.checkpoint import read_checkpoint, write_checkpoint
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
 from landscape.config.invariance import TRANSFORMS, InvarianceSettings
@@ -28,9 +29,10 @@ from landscape.reparameterisation.choice import choose_units
 from landscape.reparameterisation.structure import Structure, find_structure, least_factor
 from landscape.reparameterisation.variants import Variant, folded_variant, largest_change, put_tensors, rescaled_variant
 from landscape.state_dict import few
-from landscape.workflows.analyze import Interrupted, Source, analyze, memory_errors
-from landscape.workflows.invariance_document import Invariance, knows
+from landscape.workflows.analyze import Interrupted, analyze, memory_errors
+from landscape.workflows.invariance_document import Invariance
 from landscape.workflows.invariance_document import Variant as VariantRecord
+from landscape.workflows.source import Source
 
 Plan = tuple[str, float | None]
 """A transformation and its factor."""
@@ -79,7 +81,7 @@ def invariance_checkpoint(
     Args:
         path: the checkpoint.
         settings: the transformations.
-        analysis: the measures; none named are those that say what they know of the parameters. float64 by default.
+        analysis: the measures; without one the default ones, in float64.
         run: how it is run.
         source: where the network and the data come from.
         save: where the transformed network goes; there must be one alone.
@@ -129,11 +131,11 @@ def measures_of(analysis: AnalysisSettings) -> list[str]:
     Raises:
         OptionError: a name is unknown.
     """
-    for name in analysis.measures:
+    names = expand(analysis.measures)
+    for name in names:
         if name not in MEASURES:
             raise OptionError(f"unknown measure {name!r}.{near(name, MEASURES)}")
-    names = analysis.measures or [name for name in MEASURES if knows(name) != "unstated"]
-    return sorted(dict.fromkeys(names), key=_stage)
+    return sorted(names, key=_stage)
 
 
 def _stage(name: str) -> int:
@@ -230,7 +232,8 @@ class _Study:
                 wanted = [name for name in names if _stage(name) == stage]
                 for (label, subject), known in zip(subjects if wanted else (), records, strict=False):
                     tell(label, ", ".join(wanted), done, total)
-                    known |= analyze(subject, wanted, cache=cache, **options).measures
+                    own = {name: values for name, values in self.analysis.options.items() if name in wanted}
+                    known |= analyze(subject, wanted, cache=cache, options=own, **options).measures
                     done += len(wanted)
         except Interrupted as stop:
             raise InvarianceInterrupted(self._document(names, records)) from stop

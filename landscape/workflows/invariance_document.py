@@ -40,6 +40,7 @@ _PRECISION = {"float64": 2.0**-52, "float32": 2.0**-23}
 
 Found = Literal["unchanged", "moved", "unresolved"]
 Theory = Literal["unchanged", "moves", "unstated"]
+Knows = Literal["function", "relative", "parameters", "unstated"]
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,12 @@ class Invariance:
         return Change(c, ratio, abs(ratio) * relative, record.value - one.value, bound)
 
 
-def knows(measure: str) -> str:
-    """What of the parameters a measure knows, see `landscape.catalog.About.knows`."""
-    return CATALOG[measure].knows if measure in CATALOG else "unstated"
+def knows(measure: str) -> Knows:
+    """What of the parameters a measure knows: the function that they make, their relative changes, or themselves."""
+    if measure not in CATALOG:
+        return "unstated"
+    about = CATALOG[measure]
+    return "function" if about.of_function else "relative" if about.rho_invariant else "parameters"
 
 
 def theory(measure: str, transform: str) -> Theory:
