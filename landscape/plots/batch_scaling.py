@@ -81,21 +81,22 @@ def batch_scaling_figure(panels: Sequence[ScalingPanel], *, note: str = "") -> F
         rows, below = math.ceil(len(panels) / 2), 0.2 if note else 0.0
         tall = rows * height + below
         figure = Figure(figsize=(WIDTH, tall))
+        wide = COLUMN if len(panels) > 1 else WIDTH
         for number, panel in enumerate(panels):
             row, column = divmod(number, 2)
-            _draw(figure, panel, column * (COLUMN + GAP), tall - row * height, tall - (row + 1) * height + BOTTOM)
+            _draw(figure, panel, column * (wide + GAP), tall - row * height, tall - (row + 1) * height + BOTTOM, wide)
         if note:
             figure.text(0, 0.05 / tall, shortened(note, WIDTH, SMALL), size=SMALL, color=GREY, va="bottom")
     return figure
 
 
-def _draw(figure: Figure, panel: ScalingPanel, left: float, top: float, bottom: float) -> None:
+def _draw(figure: Figure, panel: ScalingPanel, left: float, top: float, bottom: float, wide: float) -> None:
     tall = figure.get_size_inches()[1]
-    title = shortened(panel.title, COLUMN / 1.14, SIZE)
+    title = shortened(panel.title, wide / 1.14, SIZE)
     figure.text(left / WIDTH, (top - TOP) / tall, title, size=SIZE, weight="bold", va="top")
     y = top - TOP - TITLE
     for line in panel.words:
-        figure.text(left / WIDTH, y / tall, shortened(line, COLUMN, SMALL), size=SMALL, va="top", color=INK)
+        figure.text(left / WIDTH, y / tall, shortened(line, wide, SMALL), size=SMALL, va="top", color=INK)
         y -= ROW
     for law in panel.laws:
         ends = [left / WIDTH, (left + _SWATCH) / WIDTH]
@@ -103,17 +104,17 @@ def _draw(figure: Figure, panel: ScalingPanel, left: float, top: float, bottom: 
         figure.add_artist(
             Line2D(ends, [middle, middle], transform=figure.transFigure, color=law.colour, linestyle=_dash(law), lw=1.2)
         )
-        label = shortened(law.label, COLUMN - _SWATCH - 0.05, SMALL)
+        label = shortened(law.label, wide - _SWATCH - 0.05, SMALL)
         figure.text(ends[1] + 0.05 / WIDTH, middle, label, size=SMALL, va="center_baseline", color=INK)
         y -= ROW
-    _fill(inch_axes(figure, left + LEFT, bottom, COLUMN - LEFT - RIGHT, AXES), panel)
+    _fill(inch_axes(figure, left + LEFT, bottom, wide - LEFT - RIGHT, AXES), panel, wide - LEFT - RIGHT)
 
 
 def _dash(law: Law) -> Any:
     return (0, (4, 2)) if law.dashed else "-"
 
 
-def _fill(axes: Axes, panel: ScalingPanel) -> None:
+def _fill(axes: Axes, panel: ScalingPanel, across: float) -> None:
     sizes = np.asarray(panel.sizes, dtype=float)
     values, errors = (np.asarray(part, dtype=float) for part in (panel.values, panel.errors))
     drawn = np.isfinite(values) & (values > 0)
@@ -124,20 +125,20 @@ def _fill(axes: Axes, panel: ScalingPanel) -> None:
     axes.set_xlim(low, high)
     axes.set_xlabel("batch size in samples", labelpad=1)
     axes.set_ylabel(shortened(panel.label, AXES, SIZE))
-    axes.yaxis.set_label_coords(-(LEFT - 0.2) / (COLUMN - LEFT - RIGHT), 0.5)
+    axes.yaxis.set_label_coords(-(LEFT - 0.2) / across, 0.5)
     if not drawn.any():
         axes.set_xticks([])
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no value above 0", transform=axes.transAxes, ha="center", va="center", color=GREY)
         return
     axes.set_ylim(*_limits(panel, values[drawn], np.nan_to_num(errors[drawn])))
-    _ticks(axes, panel.sizes)
+    _ticks(axes, panel.sizes, across)
     if panel.mark is not None and low < panel.mark[0] < high:
         place, half = panel.mark
         if math.isfinite(half) and half > 0:
             axes.axvspan(max(place - half, low), min(place + half, high), color=PALE, linewidth=0, zorder=0)
         axes.axvline(place, color=GREY, linewidth=0.8, zorder=1)
-        _name_mark(axes, panel.mark_label, math.log(place / low) / math.log(high / low))
+        _name_mark(axes, panel.mark_label, math.log(place / low) / math.log(high / low), across)
     for law in panel.laws:
         axes.plot(sizes, law.values, color=law.colour, linestyle=_dash(law), linewidth=1.2, zorder=2)
     error = np.nan_to_num(errors[drawn])
@@ -147,11 +148,11 @@ def _fill(axes: Axes, panel: ScalingPanel) -> None:
     )  # fmt: skip
 
 
-def _name_mark(axes: Axes, label: str, share: float) -> None:
+def _name_mark(axes: Axes, label: str, share: float, across: float) -> None:
     """Beside the line on the side that has room, above the points, which fall."""
     left = share > 0.5
-    inches = share * (COLUMN - LEFT - RIGHT)
-    room = (inches if left else COLUMN - LEFT - RIGHT - inches) - 0.08
+    inches = share * across
+    room = (inches if left else across - inches) - 0.08
     axes.text(
         share + (-0.02 if left else 0.02), 0.03 if left else 0.97, shortened(label, room, SMALL),
         transform=axes.transAxes, size=SMALL, color=GREY, ha="right" if left else "left",
@@ -170,10 +171,9 @@ def _limits(panel: ScalingPanel, values: np.ndarray, errors: np.ndarray) -> tupl
     return low / room, high * room
 
 
-def _ticks(axes: Axes, sizes: Sequence[int]) -> None:
+def _ticks(axes: Axes, sizes: Sequence[int], across: float) -> None:
     """The batch sizes themselves, as many as there is room for, the first and the last among them."""
     axes.xaxis.set_minor_locator(NullLocator())
-    across = COLUMN - LEFT - RIGHT
     span = math.log(sizes[-1] / sizes[0])
     places = [math.log(size / sizes[0]) / span * across for size in sizes]
     half = [text_width(f"{size:,}", SMALL) / 2 + 0.04 for size in sizes]

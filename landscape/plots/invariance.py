@@ -30,7 +30,8 @@ from landscape.plots.style import (
 )
 
 LEFT = 1.78
-GAP = 0.14
+GAP = 0.2
+RIGHT = 0.18
 LINE = 0.15
 STEP = 0.085  # inches between the marks of one row
 PAD = 0.09
@@ -101,7 +102,7 @@ def invariance_figure(
                 linespacing=1.05, multialignment="right",
             )  # fmt: skip
             y -= height
-        across = (WIDTH - LEFT - GAP * (len(panels) - 1) - 0.06) / len(panels)
+        across = (WIDTH - LEFT - GAP * (len(panels) - 1) - RIGHT) / len(panels)
         limits = _limits(panels)
         for number, panel in enumerate(panels):
             left = LEFT + number * (across + GAP)
@@ -190,15 +191,21 @@ def _draw(
 
 
 def _write(axes: Axes, panel: RatioPanel, row: int, middle: float, across: float, limits: tuple[float, float]) -> None:
-    """The verdict, beside the marks on the side with more room."""
+    """The verdict, in the widest stretch of the row without a mark, at its mark where it lies at a side."""
     low, high = limits
-    inches = [math.log(r / low) / math.log(high / low) * across for r in panel.ratios[row] if r > 0] or [0.0]
-    right = across - max(inches) >= min(inches)
-    place = max(inches) + 0.09 if right else min(inches) - 0.09
+    marks = sorted(math.log(r / low) / math.log(high / low) * across for r in panel.ratios[row] if r > 0)
+    edges = [0.0, *marks, across]
+    number = max(range(len(edges) - 1), key=lambda i: edges[i + 1] - edges[i])
+    start, end = (
+        edges[number] + (0.09 if number > 0 else 0.0),
+        edges[number + 1] - (0.09 if number < len(marks) else 0.0),
+    )
+    side = "right" if number == 0 and marks else "left" if number == len(marks) else "center"
+    place = {"right": end, "left": start, "center": (start + end) / 2}[side]
     axes.text(
-        place / across, middle, panel.verdicts[row], transform=axes.get_yaxis_transform(), size=SMALL,
-        color=RED if row in panel.warned else GREY, ha="left" if right else "right", va="center_baseline",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        place / across, middle, shortened(panel.verdicts[row], end - start, SMALL), size=SMALL,
+        transform=axes.get_yaxis_transform(), color=RED if row in panel.warned else GREY, ha=side,
+        va="center_baseline", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
     )  # fmt: skip
 
 
