@@ -21,12 +21,14 @@ import landscape
 from landscape.errors import LandscapeError
 from landscape_cli import console, processes
 from landscape_cli.analyze import analyze
+from landscape_cli.batch_scaling import batch_scaling
 from landscape_cli.cache import cache
 from landscape_cli.compare import compare
 from landscape_cli.correlate import correlate
 from landscape_cli.demo import demo
 from landscape_cli.exits import Exit
 from landscape_cli.history import history
+from landscape_cli.invariance import invariance
 from landscape_cli.measures import measures
 from landscape_cli.recipes import recipes
 from landscape_cli.report import report
@@ -93,6 +95,8 @@ app.command("compare")(compare)
 app.command("correlate")(correlate)
 app.command("surface")(surface)
 app.command("report")(report)
+app.command("invariance")(invariance)
+app.command("batch-scaling")(batch_scaling)
 app.command("demo")(demo)
 app.command("recipes")(recipes)
 app.command("reproduce")(reproduce)

@@ -13,6 +13,7 @@ from rich.text import Text
 from landscape.errors import OptionError, near
 from landscape_cli import console, options, targets
 from landscape_cli.places import places
+from landscape_cli.reproduce_scaling import reproduce_scaling_figure, takes_scaling
 from landscape_cli.reproduce_sweep import FIGURES, reproduce_figure, sweep_runs
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def reproduce(
     """
     # Loaded here: `landscape --help` must not wait for pydantic; the list needs no torch.
     from landscape.config.paper_recipes import tables
+    from landscape.config.scaling_figures import SCALING_FIGURES
 
-    known = [*FIGURES, *tables()]
+    known = [*FIGURES, *SCALING_FIGURES, *tables()]
     for name in names or ():
         if name not in known:
             raise OptionError(f"unknown table or figure {name!r}.{near(name, known)}")
@@ -91,16 +93,23 @@ def reproduce(
     from landscape.workflows.reproduce import read_documents, write_documents
     from landscape.workflows.reproduction_page import write_page, write_section
 
-    figures = [name for name in names or () if name in FIGURES]
-    chosen = {name: tables()[name] for name in names or SMALL if name not in FIGURES}
+    figures = [name for name in names or () if name in FIGURES or name in SCALING_FIGURES]
+    chosen = {name: tables()[name] for name in names or SMALL if name not in figures}
     targets.check_folder(out, "--out")
     if figures and (no_run or page is not None):
         raise OptionError(f"{figures[0]} has no part in --no-run and --page; its finished runs are found without.")
     folders = {} if no_run else _folders(data or [], _data_of(chosen, figures, small), small)
     where, workers = places(devices, jobs)
     for name in figures:
-        networks = sweep_runs(name, small=small, seeds=seeds, data=folders)
         place = runs / ("small" if small else "full") / name
+        if name in SCALING_FIGURES:
+            # the two that are means over the first epoch come from the same runs
+            place = place if SCALING_FIGURES[name].first_step else place.with_name("cb-first-epoch")
+            reproduce_scaling_figure(
+                name, place, out, small=small, seeds=seeds, data=folders, workers=workers, devices=where, quiet=quiet
+            )
+            continue
+        networks = sweep_runs(name, small=small, seeds=seeds, data=folders)
         reproduce_figure(name, networks, place, out, workers=workers, devices=where, quiet=quiet)
     if not chosen:
         return
@@ -154,14 +163,21 @@ def _run(
 def _data_of(chosen: dict[str, PaperTable], figures: list[str], small: bool) -> list[tuple[str, str]]:
     """Each table or figure with each data set that it trains on."""
     from landscape.config.paper_recipes import recipes_of
+    from landscape.config.scaling_figures import SCALING_FIGURES
 
+    scaling = [
+        (name, str(SCALING_FIGURES[name].scale(small).settings["data"])) for name in figures if name in SCALING_FIGURES
+    ]
     found = [
         (name, str((recipe.small if small else recipe.settings).get("data", "digits")))
         for name, about in chosen.items()
         for recipe in recipes_of(name, about)
     ]
-    return found + [
-        (name, run.config.data) for name in figures for run in sweep_runs(name, small=small, seeds=None, data={})
+    sweeps = [name for name in figures if name not in SCALING_FIGURES]
+    return [
+        *found,
+        *scaling,
+        *((name, run.config.data) for name in sweeps for run in sweep_runs(name, small=small, seeds=None, data={})),
     ]
 
 
@@ -190,6 +206,7 @@ def _folders(given: list[str], wanted: list[tuple[str, str]], small: bool) -> di
 
 def _list(names: list[str]) -> Table:
     from landscape.config.paper_recipes import recipes_of, tables
+    from landscape.config.scaling_figures import SCALING_FIGURES
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for title in ("name", "paper", "of", "what", "full: runs, network, data, epochs", "small"):
@@ -199,6 +216,9 @@ def _list(names: list[str]) -> Table:
         if name in FIGURES:
             figure = FIGURES[name]
             cells = (figure.paper, figure.of, figure.title, *(_takes_sweep(name, small) for small in (False, True)))
+        elif name in SCALING_FIGURES:
+            shown = SCALING_FIGURES[name]
+            cells = (shown.paper, shown.of, shown.title, *(takes_scaling(name, small) for small in (False, True)))
         else:
             about = tables()[name]
             recipes = list(recipes_of(name, about))

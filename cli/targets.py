@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from landscape.errors import OptionError, WriteError
 
 REPORTS = (".pdf", ".html")
@@ -71,6 +73,30 @@ def check_report(report: Path, option: str) -> None:
     if report.is_dir():
         raise WriteError(f"{option}: {report} is a folder; expected the name of a file.")
     check_folder(report.parent, option)
+
+
+def check_file(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
+    """Try that the file can be written; None is no file.
+
+    Raises:
+        OptionError: its name ends otherwise than in `suffixes`.
+        WriteError: it is a folder, or its folder cannot be written to.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        ends = f"{', '.join(others)} or {last}" if others else last
+        raise OptionError(f"{option}: expected a name that ends in {ends}, got {path}.")
+    if path.is_dir():
+        raise WriteError(f"{option}: {path} is a folder; expected a file name.")
+    check_folder(path.parent, option)
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Whether the parameter `name` was on the command line."""
+    origin = context.get_parameter_source(name)
+    return origin is not None and origin.name != "DEFAULT"
 
 
 def _label(path: Path, depth: int, *, whole: bool) -> str:

@@ -71,6 +71,7 @@ def test_the_formula_typesets_without_a_warning(name):
         ("needs_labels", set(DEFAULT) - {"fisher_rao", "jacobian_norm"}),
         ("per_sample", {"connectivity", "fisher_rao", "margin", "jacobian_norm"}),
         ("rho_invariant", set(DEFAULT) - {"hessian_trace", "top_eigenvalues", "spectral_density"}),
+        ("of_function", {"margin", "jacobian_norm"}),
         ("second_derivative", {"hessian_trace", "top_eigenvalues", "spectral_density"}),
     ],
 )

@@ -25,6 +25,7 @@ class About:
         per_sample: whether it needs f of one sample by itself, which batch statistics (`--bn train`) do not give.
         presets: the named lists of measures that hold it (`landscape.catalog.PRESETS`).
         rho_invariant: whether the rescaling rho leaves the value as it is.
+        of_function: whether the value knows the parameters by the function of the inputs alone.
         second_derivative: whether the network and the loss must be differentiable twice.
         training_data: whether the value means what it says on the data that the network was trained on alone.
         training_state: whether it needs what only a checkpoint of a training has: the initial weights or the state of
@@ -46,6 +47,7 @@ class About:
     per_sample: bool = False
     presets: tuple[str, ...] = ()
     rho_invariant: bool = False
+    of_function: bool = False
     second_derivative: bool = False
     training_data: bool = False
     training_state: bool = False

@@ -33,5 +33,6 @@ ENTRIES = (
         per_sample=True,
         presets=("quick", "default", "paper"),
         rho_invariant=True,
+        of_function=True,
     ),
 )

@@ -95,7 +95,7 @@ class Watch(TorchFunctionMode):
             self._outputs[id(result)] = result, name
             self._weights[name] += 1
         elif function is F.batch_norm:
-            norm = _Call.of(*args, **given)
+            norm = NormCall.of(*args, **given)
             self._means[self._names.get(id(norm.mean))] += 1
             _, weight = self._outputs.get(id(norm.x), (None, None))
             fold = self._fold(weight, norm)
@@ -103,7 +103,7 @@ class Watch(TorchFunctionMode):
                 self._found.append((id(norm.x), fold))
         return result
 
-    def _fold(self, convolution: str | None, norm: _Call) -> Fold | None:
+    def _fold(self, convolution: str | None, norm: NormCall) -> Fold | None:
         named = {key: self._names.get(id(getattr(norm, key))) for key in ("mean", "var", "gamma", "beta")}
         missing = [key for key in ("gamma", "beta") if getattr(norm, key) is not None and named[key] is None]
         if norm.training or convolution is None or missing or named["mean"] is None or named["var"] is None:
@@ -147,7 +147,7 @@ class AffineBatchNorm(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         if function is F.batch_norm:
-            norm = _Call.of(*args, **given)
+            norm = NormCall.of(*args, **given)
             folded, fold = self._folded.get(id(norm.x), (None, None))
             if folded is None or fold is None:
                 if id(norm.mean) in self._means:
@@ -181,13 +181,13 @@ class AffineBatchNorm(TorchFunctionMode):
         mean, var = self._tensors[fold.mean], self._tensors[fold.var]
         gamma = None if fold.gamma is None else self._tensors[fold.gamma]
         beta = None if fold.beta is None else self._tensors[fold.beta]
-        scale, shift = _scale_and_shift(mean if bias is None else mean - bias, var, gamma, beta, fold.eps)
+        scale, shift = scale_and_shift(mean if bias is None else mean - bias, var, gamma, beta, fold.eps)
         scaled = weight * scale.view(-1, *[1] * (weight.ndim - 1))
         return convolution(x, scaled, shift, *others, **given)
 
 
 @dataclass(frozen=True)
-class _Call:
+class NormCall:
     """The arguments of a call of `torch.nn.functional.batch_norm`."""
 
     x: Tensor
@@ -210,7 +210,7 @@ class _Call:
         training: bool = False,
         momentum: float = 0.1,
         eps: float = 1e-5,
-    ) -> _Call:
+    ) -> NormCall:
         """As the function is called."""
         return cls(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
@@ -220,14 +220,15 @@ class _Call:
             return F.batch_norm(
                 self.x, self.mean, self.var, self.gamma, self.beta, self.training, self.momentum, self.eps
             )
-        scale, shift = _scale_and_shift(self.mean, self.var, self.gamma, self.beta, self.eps)
+        scale, shift = scale_and_shift(self.mean, self.var, self.gamma, self.beta, self.eps)
         shape = [1, -1] + [1] * (self.x.ndim - 2)
         return self.x * scale.view(shape) + shift.view(shape)
 
 
-def _scale_and_shift(
+def scale_and_shift(
     mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
+    """The affine map of normalisation by running statistics, gamma (x - mean) / sqrt(var + eps) + beta, both (C,)."""
     scale = (var + eps).rsqrt()
     if gamma is not None:
         scale = scale * gamma

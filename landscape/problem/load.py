@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
 import traceback
@@ -37,6 +38,7 @@ from landscape.models import (
     own_configuration,
     parse_model,
 )
+from landscape.problem.folding import fold_in
 from landscape.problem.losses import LossLike
 from landscape.problem.network import network
 from landscape.problem.problem import Problem
@@ -117,11 +119,13 @@ def load(
         pair, indices, population = data, None, None
         about |= {"data": "given in Python", "split": "given"}
         known_of_data = {key: int(known[key]) for key in ("classes", "channels", "size") if key in known}
+    folded = known.get("folded", ())  # of a network that `landscape invariance --save` wrote
     if isinstance(model, nn.Module):
-        built = model
+        built = copy.deepcopy(model) if folded else model
+        fold_in(built, folded)
         load_tensors(built, checkpoint.tensors, path)
     else:
-        built = network(str(model_spec), checkpoint.tensors, source=path, **known_of_data)
+        built = network(str(model_spec), checkpoint.tensors, source=path, folded=folded, **known_of_data)
     # buffers may be infinite (attention masks); `Problem` looks at those that may not
     check_finite({name: p.detach() for name, p in built.named_parameters()}, path)
     problem = Problem(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from landscape.models import build_model, parse_model, renamed
+from landscape.problem.folding import fold_in
 from landscape.weight_loading import load_tensors
 
 
@@ -18,6 +19,7 @@ def network(
     classes: int | None = None,
     channels: int | None = None,
     size: int | None = None,
+    folded: Iterable[Sequence[str]] = (),
     source: Path | str = "the checkpoint",
 ) -> nn.Module:
     """Build the network that `--model` would, and load named tensors into it, every one of them.
@@ -26,6 +28,7 @@ def network(
         name: `NAME[:options]`, `torchvision:NAME`, `timm:NAME`, `hf:FOLDER` or `module:factory`.
         weights: by name, as `problem(weights)` of a problem file gets them.
         classes, channels, size: what the network is to be built for, where the name leaves it open.
+        folded: pairs of a layer and the batch normalisation that is folded into it, see `landscape.problem.folding`.
         source: what errors call the weights.
 
     Raises:
@@ -34,5 +37,6 @@ def network(
     """
     spec = parse_model(name)
     model = build_model(spec, classes=classes, channels=channels, size=size)
+    fold_in(model, folded)
     load_tensors(model, renamed(spec, model, weights), source)
     return model

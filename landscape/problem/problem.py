@@ -154,6 +154,12 @@ class Problem:
         return {name: self._cast(p.detach()) for name, p in self.model.named_parameters() if name in wanted}
 
     @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters, frozen ones too, and buffers by name, as `parameters` has them; each an object of its own."""
+        named = (*self.model.named_parameters(), *self.model.named_buffers())
+        return {name: self._cast(tensor.detach()) for name, tensor in named}
+
+    @property
     def samples(self) -> Samples:
         """The inputs and targets as they were given, on their own device and in their own dtype."""
         return self._samples
@@ -202,19 +208,20 @@ class Problem:
         self,
         indices: Tensor | None = None,
         *,
+        model: nn.Module | None = None,
         dtype: torch.dtype | None = None,
         device: str | torch.device | None = None,
         bn: Literal["eval", "train"] | None = None,
         batch_size: int | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> Problem:
-        """The same problem on some of its samples, or computed otherwise; what is None stays as it is.
+        """The same problem on some of its samples, with another network or computed otherwise; None: as it is.
 
         The samples `indices` become a draw from this problem's population.
         """
         chosen = self._samples if indices is None else self._samples.take(indices)
         other = Problem(
-            self.model,
+            model or self.model,
             self.loss,
             chosen,
             dtype=dtype or self.dtype,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
+from landscape.config.tracking import TrackSettings
 from landscape.config.training import TrainConfig, TrainRun
 from landscape.errors import DivergedError, LandscapeError, OptionError
 from landscape.files import write_atomically
@@ -34,12 +35,14 @@ class Job:
         config: its settings.
         measures: of the trained network, beside the columns of the history.
         analysis: what the trained network is measured by, into `analysis.json` beside it; None: it is not.
+        track: what is followed while it trains, into `track.csv` beside it; None: nothing.
     """
 
     folder: Path
     config: TrainConfig
     measures: tuple[str, ...] = ()
     analysis: AnalysisSettings | None = None
+    track: TrackSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def do(job: Job, device: str = "cpu") -> Outcome:
     torch.set_num_threads(1)
     try:
         if not folder.finished:
-            train(job.config, TrainRun(out=job.folder, resume=folder.holds_run, device=device))
+            train(job.config, TrainRun(out=job.folder, resume=folder.holds_run, device=device, track=job.track))
         for measure in job.measures:
             if measure not in told:
                 told[measure] = _measure(measure, folder.final, job.config, device)
