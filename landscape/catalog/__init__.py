@@ -25,6 +25,7 @@ from landscape.catalog import (
     hessian,
     jacobian,
     margin,
+    noise,
     optimizer_state,
     perturbation,
 )
@@ -46,6 +47,7 @@ CATALOG: Mapping[str, About] = MappingProxyType(
             curvature,
             capacity,
             optimizer_state,
+            noise,
         )
         for about in family.ENTRIES
     }

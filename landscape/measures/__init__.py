@@ -17,6 +17,7 @@ from landscape.measures.evaluation import Evaluation, evaluate
 from landscape.measures.fisher_rao import fisher_rao
 from landscape.measures.gauss_newton import ctk_trace, fisher_trace, ggn_trace
 from landscape.measures.gauss_newton_norm import gauss_newton_norm
+from landscape.measures.gradient_noise import gradient_noise_scale
 from landscape.measures.hessian_diagonal import hessian_diagonal
 from landscape.measures.jacobian import jacobian_norm
 from landscape.measures.keskar_sharpness import keskar_sharpness
@@ -60,6 +61,7 @@ __all__ = [
     "gauss_newton_norm",
     "ggn_top_eigenvalues",
     "ggn_trace",
+    "gradient_noise_scale",
     "hessian_diagonal",
     "hessian_trace",
     "jacobian_norm",
@@ -177,6 +179,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             Measure(weight_noise, (), CATALOG["weight_noise"]),
             Measure(effective_learning_rate, (), CATALOG["effective_learning_rate"]),
             Measure(preconditioned_sharpness, ("rtol", "budget", "seed", "hvp"), CATALOG["preconditioned_sharpness"]),
+            Measure(gradient_noise_scale, ("seed", "by"), CATALOG["gradient_noise_scale"]),
         )
     }
 )

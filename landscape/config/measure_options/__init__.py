@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from landscape.config.measure_options import capacity, curvature, perturbation
+from landscape.config.measure_options import curvature, networks, perturbation
 from landscape.config.measure_options.base import MeasureOptions
 from landscape.config.recipe import validate
 from landscape.errors import OptionError, near
@@ -19,7 +19,7 @@ MEASURE_OPTIONS: Mapping[str, type[MeasureOptions]] = MappingProxyType(
     {
         **perturbation.OPTIONS,
         **curvature.OPTIONS,
-        **capacity.OPTIONS,
+        **networks.OPTIONS,
     }
 )
 

@@ -1,4 +1,4 @@
-"""What measures of weights, margins and Jacobians alone have."""
+"""What measures of weights, margins, Jacobians and gradient noise alone have."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ class WeightNoise(MeasureOptions):
     largest: int = Field(4096, ge=1, description="Layers with more inputs a unit than this are left out.")
 
 
+class GradientNoiseScale(MeasureOptions):
+    """`gradient_noise_scale`."""
+
+    size: int = Field(32, ge=1, description="Samples in a block; three blocks or more are needed.")
+
+
 OPTIONS: Mapping[str, type[MeasureOptions]] = MappingProxyType(
     {
         "margin": Margin,
@@ -51,5 +57,6 @@ OPTIONS: Mapping[str, type[MeasureOptions]] = MappingProxyType(
         "path_norm": PathNorm,
         "relative_flatness": RelativeFlatness,
         "weight_noise": WeightNoise,
+        "gradient_noise_scale": GradientNoiseScale,
     }
 )
