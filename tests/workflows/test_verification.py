@@ -139,6 +139,13 @@ def _gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification.subject, "gradient", lambda problem: right(problem) * 1.01)
 
 
+def _of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(problem: Problem, **_: Any) -> Record:
+        return Record(sum(float(t.square().sum()) for t in problem.parameters.values()))
+
+    monkeypatch.setattr(verification.theorems, "connectivity", size)
+
+
 # a mistake -> the checks that must see it
 MISTAKES = {
     "product": (_product, {"product", "differences"}),
@@ -148,6 +155,7 @@ MISTAKES = {
     "eigenvalue": (_of_module("subject", "top_eigenvalues"), {"top_eigenvalue"}),
     "connectivity": (_of_module("theorems", "connectivity"), {"connectivity", "batch_connectivity"}),
     "Fisher-Rao": (_of_module("theorems", "fisher_rao"), {"euler"}),
+    "a measure of the weights' size": (_of_the_weights, {"rescaling"}),
 }
 
 

@@ -52,6 +52,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             Check("top_eigenvalue", "lambda_1 agrees with ARPACK, PyHessian finds none above", spectrum.top_eigenvalue),
             Check("connectivity", "C is a loop over samples, and adds up", theorems.connectivity_by_loops),
             Check("batch_connectivity", "C_m <= C, and C_1 = C", theorems.batches_below_samples),
+            Check("rescaling", "rho leaves outputs, C and Fisher-Rao norm", theorems.rescaling),
             Check("fisher_gauss_newton", "Tr F = Tr G", theorems.fisher_is_gauss_newton),
             Check("euler", "theta'F theta = k^2 E Var f (Lemma 1)", theorems.euler_identity),
         )

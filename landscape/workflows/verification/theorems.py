@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -16,6 +17,8 @@ from landscape.errors import LandscapeError
 from landscape.measures import connectivity, connectivity_batch, fisher_rao
 from landscape.problem import Batch
 from landscape.problem.running import evaluation_mode
+from landscape.reparameterisation.structure import find_structure
+from landscape.reparameterisation.variants import rescaled_variant
 from landscape.workflows.verification.finding import Figure, Finding, equal
 from landscape.workflows.verification.subject import Subject
 
@@ -84,6 +87,31 @@ def euler_identity(subject: Subject) -> Finding:
             expected += float((values * batch.weights).sum()) / problem.total_weight
     value = fisher_rao(problem, by="*").value
     return Finding.of([equal(f"Fisher-Rao norm and {degree}^2 E Var_p(f)", value, expected, rtol=_ROUNDING)])
+
+
+def rescaling(subject: Subject) -> Finding:
+    """rho: hidden units times c, their outgoing weights by c, c = 2 and 1/2 in turn: f, C and Fisher-Rao stay, Tr H moves.
+
+    That the trace moves is no check: a network at which it does not is not wrong.
+    """
+    problem = subject.problem
+    if problem.bn == "train":
+        return Finding.skip("with --bn train the statistics move with the weights")
+    structure = find_structure(problem)
+    if not structure.units:
+        return Finding.skip("no hidden unit was found that can be rescaled without changing the function")
+    factors = np.where(np.arange(len(structure.units)) % 2 == 0, 2.0, 0.5)
+    variant = rescaled_variant(problem, structure, factors)
+    figures = [
+        Figure("the largest change of an output", variant.size, variant.size, variant.change, _ROUNDING * variant.size)
+    ]
+    for name, measure in (("connectivity", connectivity), ("Fisher-Rao norm", fisher_rao)):
+        try:
+            before, after = measure(problem).value, measure(variant.problem).value
+        except LandscapeError:
+            continue
+        figures.append(equal(f"{name}, {len(structure.units)} units rescaled", before, after, rtol=_ROUNDING))
+    return Finding.of(figures)
 
 
 def _degree(subject: Subject) -> int | None:
