@@ -90,10 +90,7 @@ def euler_identity(subject: Subject) -> Finding:
 
 
 def rescaling(subject: Subject) -> Finding:
-    """rho: hidden units times c, their outgoing weights by c, c = 2 and 1/2 in turn: f, C and Fisher-Rao stay, Tr H moves.
-
-    That the trace moves is no check: a network at which it does not is not wrong.
-    """
+    """rho: hidden units times c and their outgoing weights by c, c = 2 and 1/2 in turn: f, C and Fisher-Rao norm stay."""
     problem = subject.problem
     if problem.bn == "train":
         return Finding.skip("with --bn train the statistics move with the weights")
