@@ -50,8 +50,8 @@ class Labels:
                 self._unite(label, FIXED, why)
 
     def unite(self, one: Tensor, other: Tensor, why: str) -> None:
-        """Let labels that stand at the same place of two tensors be equal; `why` is the reason where one is fixed."""
-        one, other = torch.broadcast_tensors(one, other)
+        """Let labels at the same place be equal, those of `other` repeated to the shape of `one`; `why` if one is fixed."""
+        other = other.expand_as(one)
         for dim in range(one.ndim):
             if one.stride(dim) == 0 and other.stride(dim) == 0 and one.shape[dim] > 1:
                 one, other = one.narrow(dim, 0, 1), other.narrow(dim, 0, 1)

@@ -200,9 +200,10 @@ def _group(
         )
     grows = RATE_GROWS[settings.lr_scaling]
     exponents = {}
-    for quantity, column, rate in (("gradient", 0, None), ("parameter_stride", 0, rates), ("loss_stride", 1, rates)):
-        scale = np.ones(len(sizes)) if rate is None else np.asarray(rate)
-        expected = NOISE_DOMINATED[quantity] + (0.0 if rate is None else grows)
+    for quantity, column in (("gradient", 0), ("parameter_stride", 0), ("loss_stride", 1)):
+        alone = quantity == "gradient"
+        scale = np.ones(len(sizes)) if alone else np.asarray(rates)
+        expected = NOISE_DOMINATED[quantity] + (0.0 if alone else grows)
         exponents[quantity] = _exponent(
             sizes, values[:, column] * scale, resampled[:, :, column] * scale, batches, expected
         )

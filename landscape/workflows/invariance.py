@@ -26,7 +26,7 @@ from landscape.problem.batch_norm import Fold
 from landscape.problem.folding import find_folds, pairs_of
 from landscape.records import Record
 from landscape.reparameterisation.choice import choose_units
-from landscape.reparameterisation.structure import Structure, find_structure, least_factor
+from landscape.reparameterisation.structure import Kind, Structure, find_structure, least_factor
 from landscape.reparameterisation.variants import Variant, folded_variant, largest_change, put_tensors, rescaled_variant
 from landscape.state_dict import few
 from landscape.workflows.analyze import Interrupted, analyze, memory_errors
@@ -157,7 +157,7 @@ def _chosen(
             else:
                 not_done["fold"] = "no batch normalisation has a layer of its own before it"
             continue
-        kind = "rho" if transform == "rho" else "scale"
+        kind: Kind = "rho" if transform == "rho" else "scale"
         if not structure.of_kind(kind):
             not_done[kind] = _why_none(structure, kind)
             continue
