@@ -82,6 +82,9 @@ def _conv2d(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
     if any(module._reversed_padding_repeated_twice):
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
         a = F.pad(a, module._reversed_padding_repeated_twice, mode=mode)
+    if (down, right) == (1, 1):
+        yield from _windows(module, a, s)
+        return
     s_NGOT = s.reshape(n, groups, s.shape[1] // groups, -1)
     height, width = (s.shape[2] - 1) * down + 1, (s.shape[3] - 1) * right + 1
     for i in range(rows):
@@ -91,6 +94,22 @@ def _conv2d(module: nn.Module, a: Tensor, s: Tensor) -> Iterator[Tensor]:
             seen = a[:, :, top : top + height : down, left : left + width : right]
             seen_NGIT = seen.reshape(n, groups, a.shape[1] // groups, -1)
             yield (s_NGOT @ seen_NGIT.mT).reshape(n, -1)
+
+
+def _windows(module: nn.Conv2d, a: Tensor, s: Tensor) -> Iterator[Tensor]:
+    """The products of a convolution of stride 1 whose input is padded: what a position sees is a window of the pixels.
+
+    The rows of s are filled up with zeros to those of a; then row after row of both lies in step, and the window of a
+    position is a view of a that begins later.
+    """
+    n, groups, wide = s.shape[0], module.groups, a.shape[3]
+    length = (s.shape[2] - 1) * wide + s.shape[3]
+    s_NGOT = F.pad(s, (0, wide - s.shape[3])).reshape(n, groups, s.shape[1] // groups, -1)[..., :length]
+    a_NGIT = a.reshape(n, groups, a.shape[1] // groups, -1)
+    for i in range(module.kernel_size[0]):
+        for j in range(module.kernel_size[1]):
+            begin = i * module.dilation[0] * wide + j * module.dilation[1]
+            yield (s_NGOT @ a_NGIT[..., begin : begin + length].mT).reshape(n, -1)
 
 
 def _by_positions(weight: Tensor) -> list[Tensor]:
