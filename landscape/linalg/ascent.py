@@ -164,7 +164,7 @@ def lbfgsb(function: Function, start: Point, ball: Ball, steps: int, evaluations
 
     size = start.u.numel()
     bounds = scipy.optimize.Bounds(np.full(size, -ball.radius), np.full(size, ball.radius))
-    options = {"maxiter": steps, "maxfun": evaluations, "ftol": 0.0, "gtol": 0.0}
+    options = {"maxiter": steps, "maxfun": evaluations + 1, "ftol": 0.0, "gtol": 0.0}
     with suppress(_SpentError):
         scipy.optimize.minimize(
             negative, start.u.cpu().double().numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options

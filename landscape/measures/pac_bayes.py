@@ -33,7 +33,7 @@ _WIDE, _NEAR = np.array([0.8, 1.0, 1.25]), np.array([0.9, 1.0, 1.1])
 _WIDEST = 1e6  # factor from the first sigma tried to the largest and the smallest
 _ROUGH = 1.5  # the bisection ends with two sigmas of this ratio
 _DRAWS = 4  # of the bisection, and before it is asked whether the levels lie well
-_MOVES = 4  # how often the levels are moved to where the target is
+_MOVES = 6  # how often the levels are moved to where the target is
 
 Of = Literal["accuracy", "loss"]
 Deviation = Callable[[float], Tensor]  # sigma -> the standard deviation of each parameter's noise (P,)
@@ -171,18 +171,22 @@ class _Search:
             stderr = root.stderr / (2 * sigma)
             low, _, high = levels.sigmas
             inside = 0.95 * low <= sigma <= 1.05 * high
-            found = inside and narrow
+            # a few draws may lie beside the levels by their own noise: then more of them are made first
+            astray = not inside and (levels.draws >= _FEWEST or not low - 2 * stderr <= sigma <= high + 2 * stderr)
+            found = narrow and inside
             converged = found and levels.draws >= min(_FEWEST, affordable) and stderr <= rtol * sigma
-            move = not found and moves < _MOVES and self._spent + _DRAWS <= budget
+            again = min(_FEWEST, levels.draws) if narrow else _DRAWS
+            move = (astray or not narrow) and moves < _MOVES and self._spent + again <= budget
             done = converged or (not move and wanted >= affordable) or math.isnan(sigma)
-            done, move, inside, centre = self._problem.group.first((bool(done), bool(move), bool(inside), sigma))
+            done, move, astray, centre = self._problem.group.first((bool(done), bool(move), bool(astray), sigma))
             if on_progress is not None:
                 on_progress(f"{sigma:.4g} ± {stderr:.2g}", min(budget, self._spent + (0 if done else _FEWEST)))
             if done:
                 return self._record(levels, root, sigma, stderr, bool(converged), details)
             if move:
-                levels, narrow = self._levels(centre * (_NEAR if inside else _WIDE)), bool(inside)
-                moves, wanted = moves + 1, _DRAWS
+                narrow = narrow or not astray
+                levels = self._levels(centre * (_NEAR if narrow else _WIDE))
+                moves, wanted = moves + 1, again
             else:
                 wanted = max(_FEWEST, 2 * wanted)
 

@@ -61,8 +61,7 @@ def test_batch_statistics_follow_the_shift() -> None:
     e = shift(problem.size)
     small.model.train()
     pieces = torch.split(small.function.theta + e, [info.size for info in problem.infos])
-    named = dict(zip(problem.parameters, pieces, strict=True))
-    named = {info.name: named[info.name].view(info.shape) for info in problem.infos}
+    named = {info.name: piece.view(info.shape) for info, piece in zip(problem.infos, pieces, strict=True)}
     buffers = {name: b.clone() for name, b in small.model.named_buffers()}
     outputs = torch.func.functional_call(small.model, {**named, **buffers}, (small.inputs,))
     assert Shifted(problem).values(e).loss == pytest.approx(float(small.loss(outputs, small.targets)), rel=1e-12)

@@ -120,5 +120,15 @@ def test_a_value_that_is_no_number_ends_a_way_and_is_what_it_gives(walk: str, va
 
 
 def test_l_bfgs_b_keeps_to_its_evaluations() -> None:
-    found = lbfgsb(function_of(EVERY), origin(EVERY), Ball(0.02, "inf"), 30, 2)
-    assert len(found.values) == 1 + 2
+    """On Rosenbrock's valley, upside down, which it would follow for some forty."""
+
+    def valley(u: Tensor) -> Point:
+        x, y = u.tolist()
+        slope = [400 * x * (y - x * x) + 2 * (1 - x), -200 * (y - x * x)]
+        return Point(u, -(100 * (y - x * x) ** 2 + (1 - x) ** 2), torch.tensor(slope, dtype=torch.float64))
+
+    start = valley(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    assert len(lbfgsb(valley, start, Ball(2.0, "inf"), 100, 7).values) == 1 + 7
+    free = lbfgsb(valley, start, Ball(2.0, "inf"), 100, 200)
+    assert len(free.values) > 20
+    assert free.best.value == pytest.approx(0, abs=1e-9)
