@@ -17,7 +17,7 @@ from landscape.checkpoint import read_training_state, write_checkpoint
 from landscape.config.training import TrainConfig, TrainRun
 from landscape.data import parse_data
 from landscape.distributed import ALONE, Group
-from landscape.errors import DataError, DivergedError, ModelError, OptionError
+from landscape.errors import CheckpointError, DataError, DivergedError, ModelError, OptionError
 from landscape.models import build_model, parse_model
 from landscape.parameters import describe
 from landscape.problem import check_device
@@ -33,6 +33,7 @@ from landscape.training.failures import user_errors
 from landscape.training.fed_layers import fed_layers
 from landscape.training.history import Row, read_history, write_history
 from landscape.training.loggers import Log
+from landscape.training.lone_samples import check_lone_samples
 from landscape.training.loop import fit
 from landscape.training.norm_transfer import fill_norm_transfer, norm_rule, norms_row
 from landscape.training.optimizers import build_optimizer, fill_options
@@ -161,9 +162,10 @@ def _run(
         decay = Decay(plan, config.decay_mode, model, state.optimizer) if plan is not None else None
         if config.schedule == "two-phase":
             state.two_phase = build_two_phase(config, _eigenvalue(config, model, data, group))
+        steps = plan_steps(config, len(data.train))
+        check_lone_samples(config, model, first_inputs(data.train, 1), steps, group)
         fed = fed_layers(model, first_inputs(data.train, 2))
         rule = norm_rule(config, fed)
-        steps = plan_steps(config, len(data.train))
         batching = Batching(
             micro=config.micro_batch_size,
             discard=config.discard or 0.0,
@@ -179,15 +181,20 @@ def _run(
         norms: list[Row] = []
         if run.resume and folder.last.exists():
             state.restore(read_training_state(folder.last))
+            if state.step != steps.first(state.epoch + 1):
+                raise CheckpointError(
+                    f"{folder.last} says {state.step} steps in {state.epoch} epochs, which is none of this run's; "
+                    "start again in another run folder."
+                )
             if group.rank == 0:
                 folder.write_config(config)  # the data may have moved
             # The loop gives epoch 0 again where it is all that was done; later rows without a checkpoint are redone.
             if state.epoch > 0:
-                rows.extend(row for row in read_history(folder.history) if row["epoch"] <= state.epoch)
+                rows.extend(_rows_up_to(state.epoch, folder.history))
                 if decay is not None:
-                    decays.extend(row for row in read_history(folder.decay) if row["step"] <= state.step)
+                    decays.extend(row for row in read_history(folder.decay, ["step"]) if row["step"] <= state.step)
                 if fed and folder.norms.exists():
-                    norms.extend(row for row in read_history(folder.norms) if row["epoch"] <= state.epoch)
+                    norms.extend(_rows_up_to(state.epoch, folder.norms))
         if config.decay == "adaptive-beta" and group.rank == 0:
             keep_steps(folder.ratios, state.step)
         following = follow(
@@ -241,6 +248,14 @@ def _run(
         except DivergedError as error:
             kept = f" The last good checkpoint is {folder.last}." if folder.last.exists() else ""
             raise DivergedError(f"{error}{kept} Try a smaller learning rate.") from error
+
+
+def _rows_up_to(epoch: int, file: Path) -> list[dict[str, Any]]:
+    """The rows of `file` that a run goes on with: of each epoch up to `epoch`."""
+    rows = [row for row in read_history(file, ["epoch"]) if row["epoch"] <= epoch]
+    if [row["epoch"] for row in rows] != list(range(epoch + 1)):
+        raise CheckpointError(f"{file} does not hold the epochs 0 to {epoch} that the run's checkpoint follows on.")
+    return rows
 
 
 def _eigenvalue(config: TrainConfig, model: nn.Module, data: TrainingData, group: Group) -> TopEigenvalue:
