@@ -79,7 +79,8 @@ def _exact(problem: Problem, classes: int, d: int) -> Record:
         gram_NKK = rows_NKd @ rows_NKd.mT
         rows = slice(batch.start, batch.stop)
         values_N2[rows, 0] = gram_NKK.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64).cpu()
-        top = torch.linalg.eigvalsh(gram_NKK)[:, -1]
+        # LAPACK refuses what is not finite, in words of its own; the norm is then NaN as well, and told in ours
+        top = torch.linalg.eigvalsh(gram_NKK.nan_to_num(0.0, 0.0, 0.0))[:, -1]
         values_N2[rows, 1] = top.clamp_min(0).sqrt().double().cpu()
     weights = problem.weights.numpy()
     values, spectral = problem.group.sum_array(values_N2).T

@@ -166,6 +166,7 @@ def analyze(
         NonFiniteError: a loss or a product is NaN or infinite.
         OutOfMemoryError: a batch did not fit.
         Interrupted: Ctrl-C; carries what was finished.
+        An error in the middle carries what was finished as well, as its `partial`.
     """
     fixed = {"split", "samples", "dtype", "bn"} & settings.keys()
     if fixed:
@@ -242,11 +243,15 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                 if name in found:
                     records[name] = found[name]
                 else:
-                    records[name] = _one(problem, name, settings, shared, on_event)
+                    with memory_errors(problem.batch_size):
+                        records[name] = _one(problem, name, settings, shared, on_event)
                     known.keep(name, options.get(name, {}), records[name])
                 tell(MeasureFinished(name, records[name], cached=name in found))
         except KeyboardInterrupt as error:
             raise Interrupted(finish(whole=False)) from error
+        except LandscapeError as error:
+            error.partial = finish(whole=False)
+            raise
         return finish()
 
 

@@ -18,6 +18,7 @@ from landscape.config.training import TrainConfig, TrainRun
 from landscape.data import parse_data
 from landscape.distributed import ALONE, Group
 from landscape.errors import CheckpointError, DataError, DivergedError, ModelError, OptionError
+from landscape.locks import only_writer_in
 from landscape.models import build_model, parse_model
 from landscape.parameters import describe
 from landscape.problem import check_device
@@ -88,7 +89,7 @@ def train(
 
     Raises:
         OptionError: a setting is unknown or makes no sense, the folder holds a run already, or (with
-            `run.resume`) none or one of another configuration.
+            `run.resume`) none or one of another configuration; or another process trains there.
         DataError, ModelError, DeviceError: the data, the network or the device cannot be had.
         OutOfMemoryError: the message suggests half the batch size.
         DivergedError: a loss is NaN or infinite; the last good checkpoint is kept and named.
@@ -100,14 +101,18 @@ def train(
     device = check_device(group.device if group.size > 1 else run.device)
     folder = RunFolder(run.out if run.out is not None else default_folder(config))
     log = Log(run.log, folder, config)
-    # Process 0 looks for all: it may write before another looks.
-    if group.first(_finished(folder, config, run) if group.rank == 0 else None):
-        on_event(AlreadyFinished(folder.path, config.epochs))
-    else:
-        with log.open(on_event) if group.rank == 0 else nullcontext(on_event) as tell:
-            for row in _run(config, run, folder, device, group, tell):
-                tell(EpochFinished(row))
-    result: TrainResult = group.first(_result(folder) if group.rank == 0 else None)
+    writes = group.rank == 0
+    # A finished run is only read. What else is there is looked at again under the lock: another may have written it.
+    locked = writes and not _finished(folder, config, run)
+    with only_writer_in(folder.path) if locked else nullcontext():
+        # Process 0 looks for all: it may write before another looks.
+        if group.first(_finished(folder, config, run) if writes else None):
+            on_event(AlreadyFinished(folder.path, config.epochs))
+        else:
+            with log.open(on_event) if writes else nullcontext(on_event) as tell:
+                for row in _run(config, run, folder, device, group, tell):
+                    tell(EpochFinished(row))
+        result: TrainResult = group.first(_result(folder) if writes else None)
     return result
 
 

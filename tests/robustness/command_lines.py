@@ -19,14 +19,15 @@ from landscape_cli.main import app
 
 BAD = (
     "", " ", "-1", "0", "1", "nan", "inf", "-inf", "1e400", "9" * 30, "1_000", "0x10", "1.5", "é☃", "../..", "a" * 5000,
-    "'; touch hacked'", "$(touch hacked)", "%s%n{0}{x}", "null", "true", "[1,2", "{a: 1", ":", ",", "a,,b", "1:2:3", "@",
-    "=", "a=b=c", "*", "--", "-", "--help", "[red]x[/red]", "line\nbreak", "\t", "cuda:99", "1e-320", "١٢",
+    "'; touch hacked'", "$(touch hacked)", "%s%n{0}{x}", "null", "true", "[1,2", "{a: 1", ":", ",", "a,,b", "1:2:3",
+    "@", "=", "a=b=c", "*", "--", "-", "--help", "[red]x[/red]", "line\nbreak", "\t", "cuda:99", "1e-320", "١٢",
 )  # fmt: skip
 
 # What the folder of `world.py` holds, and what it does not.
 CHECKPOINTS = (
-    "run/final.pt", "run/checkpoints/epoch-0000.pt", "stopped/checkpoints/last.pt", "foreign.pth", "foreign.safetensors",
-    "half.pt", "hostile.pt", "nan.pt", "empty.pt", "noise.bin", "run", "absent.pt", "note.txt/x.pt",
+    "run/final.pt", "run/checkpoints/epoch-0000.pt", "stopped/checkpoints/last.pt", "foreign.pth",
+    "foreign.safetensors", "half.pt", "hostile.pt", "nan.pt", "empty.pt", "noise.bin", "run", "absent.pt",
+    "note.txt/x.pt",
 )  # fmt: skip
 DOCUMENTS = ("a.json", "b.json", "half.json", "newer.json", "list.json", "empty.pt", "noise.bin")
 RUNS = ("run", "stopped", "twin", "absent", "note.txt", ".", "broken-run")
@@ -34,12 +35,13 @@ TABLES = ("table.csv", "short.csv", "noise.csv", "absent.csv", "table.parquet")
 SURFACES = ("plane.npz", "half.npz", "noise.npz", "other.npz", "absent.npz")
 YAMLS = ("recipe.yaml", "sweep.yaml", "bad.yaml", "list.yaml", "noise.bin", "absent.yaml", "run/config.yaml", "run")
 MODELS = (
-    "mlp:width=4,depth=2", "mlp:width=0", "mlp:depth=x", "resnet8:width=1", "resnet9", "vgg11-bn:width=0.01", "os:getcwd",
-    "nowhere:build", "math:pi", "mlp:width=4,width=5", "mlp:", "own_network:bare", "own_network:fails", "own_network:bn",
+    "mlp:width=4,depth=2", "mlp:width=0", "mlp:depth=x", "resnet8:width=1", "resnet9", "vgg11-bn:width=0.01",
+    "os:getcwd", "nowhere:build", "math:pi", "mlp:width=4,width=5", "mlp:", "own_network:bare", "own_network:fails",
+    "own_network:bn",
 )  # fmt: skip
 OPTIMIZERS = (
-    "sgd", "adam", "adamw", "lamb", "lars", "percent-delta", "mclr", "cblr", "kfac-f", "kfac-g", "sam", "asam:base=adam",
-    "sam:base=sam", "sgd:nesterov=maybe", "sgd:", "adam:lr=1",
+    "sgd", "adam", "adamw", "lamb", "lars", "percent-delta", "mclr", "cblr", "kfac-f", "kfac-g", "sam",
+    "asam:base=adam", "sam:base=sam", "sgd:nesterov=maybe", "sgd:", "adam:lr=1",
 )  # fmt: skip
 
 # By the name of the option or argument, whatever the command.
@@ -61,9 +63,9 @@ BY_NAME: dict[str, tuple[str, ...]] = {
     "key": ("state_dict", "description", "absent", "state_dict.x", "."),
     "problem": ("own_problem.py", "failing_problem.py", "wrong_problem.py", "note.txt", "run", "absent.py"),
     "directions": (
-        "random", "eigen", "line:twin/final.pt", "bezier:twin/final.pt", "pca:run", "line:", "line:half.pt", "pca:absent",
-        "line:foreign.pth", "other",
-    ),  # fmt: skip
+        *("random", "eigen", "line:twin/final.pt", "bezier:twin/final.pt", "pca:run"),
+        *("line:", "line:half.pt", "pca:absent", "line:foreign.pth", "other"),
+    ),
     "points": ("2x3", "3", "1", "1x1", "0", "2x", "x", "2x2x2", "-3"),
     "x_range": ("-1:1", "0:0", "1:-1", "0:inf", "-0.5:2"),
     "y_range": ("-1:1", "0:0", "1:-1", "nan:1"),
@@ -72,7 +74,7 @@ BY_NAME: dict[str, tuple[str, ...]] = {
     "lr_steps": ("1", "1,2", "2,1", "0", "x", ","),
     "batch_schedule": ("1:256", "1:256@0.1", "1-2:128", "2:128", "1:0", "x"),
     "norm_transfer": RUNS,
-    "overrides": ("lr=0.1", "epochs=1", "model=mlp:width=4", "leraning_rate=1", "lr", "=1", "lr=[1", "seed=2", "lr=fast"),
+    "overrides": ("lr=0.1", "epochs=1", "model=mlp:width=4", "leraning_rate=1", "lr", "=1", "lr=[1", "lr=fast"),
     "log": ("csv", "tensorboard", "wandb", "cvs"),
     "config": YAMLS,
     "recipe": ("cs-table2-baseline", "absent"),
@@ -174,10 +176,12 @@ def _line(name: str, parameters: Sequence[TyperArgument | TyperOption], draw: ra
     chosen = draw.sample(options, min(len(options), draw.choice((0, 1, 1, 2, 2, 3, 4))))
     for option in chosen:
         words += [_given(name, option, draw)] * (2 if draw.random() < 0.05 else 1)
+    # a command that nothing keeps small is mostly drawn with a mistake in it
+    if draw.random() < (0.8 if len(parameters) < 4 and name not in SMALL else 0.06):
+        words.append((draw.choice((*BAD, f"{draw.choice(options).opts[0]}x", "--nonsense=1", "-Z")),))
     taken = {opt for option in chosen for opt in option.opts}
-    small = SMALL.get(name, ())
-    given = _pairs(small)
-    words += [pair for pair in given if pair[0] not in taken]
+    if draw.random() > 0.08:
+        words += [pair for pair in _pairs(SMALL.get(name, ())) if pair[0] not in taken]
     draw.shuffle(words)
     for word in words:
         yield from word

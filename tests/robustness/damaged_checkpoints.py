@@ -9,11 +9,14 @@ import os
 import pickle
 import random
 import struct
+import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Damaged:
-    """A spoilt file: how it was made, the ending of its name, its bytes; `is_same` where its tensors must be as before."""
+    """A spoilt file: how it was made, the ending of its name, its bytes."""
 
     number: int
     how: str
@@ -74,6 +77,7 @@ def good(payload: dict[str, Any], form: str) -> tuple[str, bytes]:
     return ".pth", saved(weights, zipped=form == "state dict")
 
 
+WAYS = ("cut", "flip", "flip", "flip many", "zeros", "ones", "insert", "delete", "twice", "ending", "noise")
 FORMS = ("ours", "state dict", "old", "safetensors")
 
 
@@ -82,13 +86,14 @@ def bytes_spoilt(payload: dict[str, Any], draw: random.Random, turn: int) -> tup
     suffix, content = good(payload, form)
     size = len(content)
     # heads and tails hold what says how the rest is to be read
-    place = draw.choice((draw.randrange(size), draw.randrange(min(size, 1500)), size - 1 - draw.randrange(min(size, 1500))))
-    match draw.choice(("cut", "flip", "flip", "flip many", "zeros", "ones", "insert", "delete", "twice", "ending", "noise")):
+    near = draw.randrange(min(size, 1500))
+    place = draw.choice((draw.randrange(size), near, size - 1 - near))
+    match draw.choice(WAYS):
         case "cut":
             how, content = f"cut at {place}", content[:place]
         case "flip":
-            bit = draw.randrange(8)
-            how, content = f"bit {bit} of byte {place} flipped", _put(content, place, bytes([content[place] ^ 1 << bit]))
+            flipped = content[place] ^ 1 << draw.randrange(8)
+            how, content = f"a bit of byte {place} flipped", _put(content, place, bytes([flipped]))
         case "flip many":
             how = "64 bits flipped"
             for _ in range(64):
@@ -122,16 +127,22 @@ def _put(content: bytes, place: int, part: bytes) -> bytes:
 def junk(draw: random.Random) -> Any:
     """A value that has no place in a checkpoint, or not in that place."""
     made: list[Callable[[], Any]] = [
-        lambda: None, lambda: -1, lambda: 2**70, lambda: float("nan"), lambda: "", lambda: "x" * 10_000, lambda: [],
+        lambda: None, lambda: -1, lambda: 2**70, lambda: nan, lambda: "", lambda: "x" * 10_000, lambda: [],
         lambda: {}, lambda: [1, [2, [3]]], lambda: {"a": {"b": None}}, lambda: True, lambda: (),
-        lambda: torch.zeros(()), lambda: torch.zeros(0), lambda: torch.zeros(3, 0, 2), lambda: torch.full((4,), torch.nan),
+        lambda: torch.zeros(()), lambda: torch.zeros(0), lambda: torch.zeros(3, 0, 2), lambda: torch.full((4,), nan),
         lambda: torch.zeros(2, dtype=torch.complex64), lambda: torch.zeros(2, dtype=torch.bool),
         lambda: torch.zeros(64, 4, dtype=torch.float16), lambda: torch.zeros(2, 2).to_sparse(),
-        lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), lambda: torch.zeros(5, dtype=torch.int8),
-        lambda: np.float64(0.5), lambda: np.arange(4), lambda: nn.Parameter(torch.ones(2)), lambda: Path("x"),
-        lambda: OrderedDict(a=1), lambda: torch.zeros(1).expand(2**40), lambda: torch.device("cuda"), lambda: torch.Size((2,)),
+        _quantized, lambda: torch.zeros(5, dtype=torch.int8), lambda: np.float64(0.5), lambda: np.arange(4),
+        lambda: nn.Parameter(torch.ones(2)), lambda: Path("x"), lambda: OrderedDict(a=1),
+        lambda: torch.zeros(1).expand(2**40), lambda: torch.device("cuda"), lambda: torch.Size((2,)),
     ]  # fmt: skip
     return draw.choice(made)()
+
+
+def _quantized() -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are on their way out, and in files for long
+        return torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
 
 
 def structure_spoilt(payload: dict[str, Any], draw: random.Random, turn: int) -> tuple[str, str, bytes]:
@@ -171,7 +182,13 @@ def _somewhere(payload: dict[Any, Any], draw: random.Random) -> tuple[dict[Any, 
 
 
 def _storage(count: int) -> torch.storage.TypedStorage:
-    return torch.storage.TypedStorage(wrap_storage=torch.zeros(count).untyped_storage(), dtype=torch.float32, _internal=True)
+    untyped = torch.zeros(count).untyped_storage()
+    return torch.storage.TypedStorage(wrap_storage=untyped, dtype=torch.float32, _internal=True)
+
+
+SIZES = [
+    *((2**40,), (2**31, 2**31), (2**62,), (2**63 - 1,), (-1,), (2**33, 0), (4, 64), (10**6, 10**6), (1,) * 200),
+]
 
 
 class _Rebuilt:
@@ -187,7 +204,7 @@ class _Rebuilt:
 def shapes_spoilt(payload: dict[str, Any], draw: random.Random, turn: int) -> tuple[str, str, bytes]:
     weights = dict(payload["state_dict"])
     name = draw.choice(list(weights))
-    size = draw.choice([(2**40,), (2**31, 2**31), (2**62,), (2**63 - 1,), (-1,), (2**33, 0), (4, 64), (10**6, 10**6), (1,) * 200])
+    size = draw.choice(SIZES)
     if draw.random() < 0.4:
         return _header_spoilt(weights, name, size, draw)
     stride = draw.choice([(0,) * len(size), (1,) * len(size), (2**62,) * len(size), (-1,) * len(size), ()])
@@ -199,7 +216,9 @@ def shapes_spoilt(payload: dict[str, Any], draw: random.Random, turn: int) -> tu
     return how, ".pt", saved(spoilt, zipped=draw.random() < 0.5)
 
 
-def _header_spoilt(weights: dict[str, Tensor], name: str, size: tuple[int, ...], draw: random.Random) -> tuple[str, str, bytes]:
+def _header_spoilt(
+    weights: dict[str, Tensor], name: str, size: tuple[int, ...], draw: random.Random
+) -> tuple[str, str, bytes]:
     content = save(weights)
     length = struct.unpack("<Q", content[:8])[0]
     header, rest = json.loads(content[8 : 8 + length]), content[8 + length :]
@@ -221,7 +240,8 @@ def _header_spoilt(weights: dict[str, Tensor], name: str, size: tuple[int, ...],
         case _:
             header["__metadata__"] = draw.choice((3, {"a": 1}, {"format": "pt" * 10_000}, None))
     text = json.dumps(header).encode()
-    return f"safetensors, {name} is {str(header[name])[:90]}", ".safetensors", struct.pack("<Q", len(text)) + text + rest
+    how = f"safetensors, {name} is {str(header[name])[:90]}"
+    return how, ".safetensors", struct.pack("<Q", len(text)) + text + rest
 
 
 # -- files that want to be run, or to run for ever -----------------------------------------------------------------
@@ -236,8 +256,8 @@ def hostile(payload: dict[str, Any], draw: random.Random, turn: int) -> tuple[st
         "a bare pickle": lambda: pickle.dumps({"state_dict": Call(os.system, "touch hacked")}, draw.randrange(6)),
         "a spelled call": lambda: b"cos\nsystem\n(S'touch hacked'\ntR.",
         "an instance": lambda: b"(S'touch hacked'\nios\nsystem\n.",
-        "a state that calls": lambda: b"\x80\x02ctorch._utils\n_rebuild_from_type_v2\n(cos\nsystem\nX\x0c\x00\x00\x00touch hacked"
-        b"\x85}tR.",
+        "a state that calls": lambda: b"\x80\x02ctorch._utils\n_rebuild_from_type_v2\n(cos\nsystem\n"
+        b"X\x0c\x00\x00\x00touch hacked\x85}tR.",
         "deep lists": lambda: b"\x80\x02" + b"]" * 20_000 + b"a" * 19_999 + b".",
         "deep tuples in a dict": lambda: saved_raw(b"\x80\x02}X\x05\x00\x00\x00modelK\x01" + b"\x85" * 50_000 + b"s."),
         "itself many times": lambda: saved_raw(_in_itself(200)),
@@ -251,11 +271,10 @@ def hostile(payload: dict[str, Any], draw: random.Random, turn: int) -> tuple[st
         "a packed archive": lambda: _packed(payload),
         "an archive of zeros": lambda: _bomb(),
         "an archive without a pickle": lambda: _archive({"x/readme": b"hello"}),
-        "a program": lambda: _archive({"x/constants.pkl": b"\x80\x02).", "x/data.pkl": b"\x80\x02}.", "x/version": b"3\n",
-                                       "x/code/run.py": b"import os\nos.system('touch hacked')\n"}),
-        "a storage that is not there": lambda: _archive({"x/data.pkl": _one_tensor("7", 4), "x/version": b"3\n"}),
-        "a storage elsewhere": lambda: _archive({"x/data.pkl": _one_tensor("../../etc/passwd", 4), "x/version": b"3\n"}),
-        "a storage too large": lambda: _archive({"x/data.pkl": _one_tensor("0", 2**40), "x/version": b"3\n", "x/data/0": bytes(16)}),
+        "a program": lambda: saved_raw(b"\x80\x02}.", {"constants.pkl": b"\x80\x02).", "code/run.py": PROGRAM}),
+        "a storage that is not there": lambda: saved_raw(_one_tensor("7", 4)),
+        "a storage elsewhere": lambda: saved_raw(_one_tensor("../../etc/passwd", 4)),
+        "a storage too large": lambda: saved_raw(_one_tensor("0", 2**40), {"data/0": bytes(16)}),
     }  # fmt: skip
     name = list(kinds)[turn % len(kinds)]
     suffix = draw.choice((".pt", ".pth", ".ckpt", ".th"))
@@ -269,9 +288,16 @@ def _with(payload: dict[str, Any], evil: Any, draw: random.Random) -> bytes:
     return saved(spoilt, zipped=draw.random() < 0.5)
 
 
-def saved_raw(stream: bytes) -> bytes:
+PROGRAM = b"import os\nos.system('touch hacked')\n"
+
+
+def saved_raw(
+    stream: bytes, more: Mapping[str, bytes] = MappingProxyType({}), method: int = zipfile.ZIP_STORED
+) -> bytes:
     """A pickle written by hand, in torch's zip format."""
-    return _archive({"x/data.pkl": stream, "x/version": b"3\n"})
+    return _archive(
+        {f"x/{name}": part for name, part in {"data.pkl": stream, "version": b"3\n", **more}.items()}, method
+    )
 
 
 def _archive(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -311,7 +337,7 @@ def _packed(payload: dict[str, Any]) -> bytes:
 def _bomb() -> bytes:
     """Three hundred thousand bytes that say to be a tensor of three hundred million."""
     size = 300_000_000
-    return _archive({"x/data.pkl": _one_tensor("0", size // 4), "x/version": b"3\n", "x/data/0": bytes(size)}, zipfile.ZIP_DEFLATED)
+    return saved_raw(_one_tensor("0", size // 4), {"data/0": bytes(size)}, zipfile.ZIP_DEFLATED)
 
 
 def _one_tensor(key: str, count: int) -> bytes:

@@ -1,10 +1,15 @@
-"""A folder with everything that a command line can name: runs, checkpoints, documents, tables, and damaged ones."""
+"""A folder with everything that a command line can name: runs, checkpoints, documents, tables, and damaged ones.
+
+python tests/robustness/world.py FOLDER     makes it, to repeat in it what a test says has failed
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -66,21 +71,21 @@ def build(folder: Path) -> None:
     config = TrainConfig(model=MODEL, epochs=1, batch_size=512)
     for name, seed in (("run", 0), ("twin", 1)):
         train(config.model_copy(update={"seed": seed}), TrainRun(out=folder / name, checkpoint_every=1))
-    try:
+    with suppress(_StopError):
         train(config.model_copy(update={"epochs": 2}), TrainRun(out=folder / "stopped"), _stop)
-    except _StopError:
-        pass
-    settings = AnalysisSettings(samples="16", budget=4.0, measures=("connectivity", "margin"))
+    measured = AnalysisSettings(samples="16", budget=4.0, measures=("connectivity", "margin"))
     for name, run in (("a", "run"), ("b", "twin")):
-        analyze_checkpoint(folder / run / "final.pt", settings=settings, cache=False).write(folder / f"{name}.json")
+        analyze_checkpoint(folder / run / "final.pt", settings=measured, cache=False).write(folder / f"{name}.json")
     grid = SurfaceSettings(points="2x2", samples="16")
     surface_checkpoint(folder / "run" / "final.pt", folder / "plane.npz", settings=grid)
     _foreign(folder)
     _damaged(folder)
-    (folder / "table.csv").write_text("name,y,m,h\n" + "".join(f"n{i},{0.9 - i / 50},{1 + i},{i % 2}\n" for i in range(6)))
+    rows = [f"n{i},{0.9 - i / 50},{1 + i},{i % 2}\n" for i in range(6)]
+    (folder / "table.csv").write_text("name,y,m,h\n" + "".join(rows))
     (folder / "short.csv").write_text("name,y,m\na,1,2\nb,1,2\n")
     (folder / "recipe.yaml").write_text(f"model: {MODEL}\nepochs: 1\nbatch_size: 512\n")
-    (folder / "sweep.yaml").write_text(f"settings: {{model: '{MODEL}', epochs: 1, batch_size: 512}}\ngrid: {{seed: [0, 1]}}\n")
+    settings = f"{{model: '{MODEL}', epochs: 1, batch_size: 512}}"
+    (folder / "sweep.yaml").write_text(f"settings: {settings}\ngrid: {{seed: [0, 1]}}\n")
     (folder / "own_network.py").write_text(OWN_NETWORK)
     (folder / "own_problem.py").write_text(OWN_PROBLEM)
     (folder / "failing_problem.py").write_text("def problem(weights):\n    return 1 / 0\n")
@@ -117,3 +122,7 @@ def _damaged(folder: Path) -> None:
     (folder / "broken-run").mkdir()
     (folder / "broken-run" / "config.yaml").write_text("lr: fast\nmodle: mlp\n")
     (folder / "broken-run" / "history.csv").write_text("epoch,step\n1\n")
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))
