@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 from landscape.errors import WriteError
 
-
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -58,7 +57,7 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
 
 
 def _without_name(folder: Path) -> int | None:
-    """A new file in `folder` that has no name yet and goes with its process; None where the system has no such files."""
+    """A new file in `folder` that has no name yet and goes with its process; None where there are no such files."""
     if sys.platform != "linux" or not _DESCRIPTORS.is_dir():
         return None
     try:

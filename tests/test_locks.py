@@ -36,10 +36,9 @@ def test_the_second_is_refused_and_told_which_process_writes(tmp_path: Path) -> 
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(OptionError, match=rf"run is being written by process {process.pid} on ") as caught:
-            with only_writer_in(tmp_path / "run"):
-                pytest.fail("two at a time")
-        assert "\n" not in str(caught.value)
+        words = rf"run is being written by process {process.pid} on [^\n]*\Z"
+        with pytest.raises(OptionError, match=words), only_writer_in(tmp_path / "run"):
+            pytest.fail("two at a time")
         process.send_signal(signal.SIGKILL)
         process.wait()
         # nothing to clean up: the lock went with its process
@@ -54,7 +53,7 @@ def test_the_second_is_refused_and_told_which_process_writes(tmp_path: Path) -> 
 def test_one_process_writes_once_at_a_time_too(tmp_path: Path) -> None:
     with only_writer_of(tmp_path / "grid.npz"):
         with (
-            pytest.raises(OptionError, match="grid.npz is being written by process"),
+            pytest.raises(OptionError, match=r"grid\.npz is being written by process"),
             only_writer_of(tmp_path / "grid.npz"),
         ):
             pytest.fail("two at a time")
@@ -77,7 +76,7 @@ def test_folders_that_were_made_and_left_empty_go_again(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(WriteError, match="cannot write .*file"), only_writer_in(place):
+        with pytest.raises(WriteError, match=r"cannot write .*file"), only_writer_in(place):
             pytest.fail("nothing can be written there")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

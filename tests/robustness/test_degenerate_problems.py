@@ -166,7 +166,7 @@ def test_the_same_number_for_any_batch_size(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_trace_and_eigenvalue_are_those_of_the_dense_hessian(name: str) -> None:
-    """Within five standard errors, 1e-8 of the largest curvature, and what cancels in a softmax that is all but certain.
+    """Within five standard errors, 1e-8 of the largest curvature, and what cancels in a softmax that is certain.
 
     The budget leaves a standard error of at least ten degrees of freedom.
     """
@@ -194,11 +194,10 @@ def test_no_number_comes_of_nan_weights(entry: str) -> None:
     assert told(measure(entry, made_before)) is not None
     options = {key: value for key, value in {"budget": 7.2, "seed": 0}.items() if key in MEASURES[entry].options}
     try:
-        record = MEASURES[entry].function(made_before, **options)
-    except LandscapeError as error:
-        assert "\n" not in str(error)
-    else:
-        assert math.isnan(record.value)
+        value = MEASURES[entry].function(made_before, **options).value
+    except LandscapeError:
+        return
+    assert math.isnan(value)
 
 
 @pytest.mark.parametrize(
