@@ -12,7 +12,7 @@ import struct
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -48,14 +48,13 @@ class Call:
         return self.function, self.arguments
 
 
-def damaged(payload: dict[str, Any], count: int, seed: int) -> Iterator[Damaged]:
-    """`count` spoilt forms of the checkpoint that holds `payload` (in our format, tensors and plain values)."""
-    for number in range(count):
-        draw = random.Random(f"{seed}/{number}")
-        kinds = (bytes_spoilt, bytes_spoilt, structure_spoilt, structure_spoilt, shapes_spoilt, hostile)
-        turn, kind = divmod(number, len(kinds))
-        how, suffix, content = kinds[kind](payload, draw, turn)
-        yield Damaged(number, how, suffix, content)
+def damaged(payload: dict[str, Any], number: int, seed: int) -> Damaged:
+    """Spoilt form `number` of the checkpoint that holds `payload` (in our format, tensors and plain values)."""
+    draw = random.Random(f"{seed}/{number}")
+    kinds = (bytes_spoilt, bytes_spoilt, structure_spoilt, structure_spoilt, shapes_spoilt, hostile)
+    turn, kind = divmod(number, len(kinds))
+    how, suffix, content = kinds[kind](payload, draw, turn)
+    return Damaged(number, how, suffix, content)
 
 
 # -- files whose bytes were damaged -------------------------------------------------------------------------------
