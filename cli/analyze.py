@@ -130,14 +130,16 @@ def _write_json(finished: Sequence[Analysis], *, as_array: bool) -> None:
 
 def _leave(outcome: Outcome, *, as_one: bool) -> None:
     """End with the exit code of what happened; failures are told last, where they are not scrolled away."""
+    kept = ", ".join(name for analysis in outcome.finished[-1:] for name in analysis.measures)
+    if as_one and outcome.broke_off and kept:
+        console.say(f"kept what was finished: {kept}")
     if as_one and len(outcome.failures) == 1 and not outcome.interrupted:
         raise outcome.failures[0][1]
     for path, error in outcome.failures:
         named = as_one or str(error).startswith(str(path))
         console.say_error(str(error) if named else f"{path}: {error}")
     if outcome.interrupted:
-        names = [name for analysis in outcome.finished[-1:] for name in analysis.measures]
-        console.say(f"kept what was finished: {', '.join(names)}" if names else "nothing was finished")
+        console.say(f"kept what was finished: {kept}" if kept else "nothing was finished")
         raise typer.Exit(Exit.INTERRUPTED)
     if outcome.failures:
         raise typer.Exit(max(error.exit_code for _, error in outcome.failures))

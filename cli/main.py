@@ -6,6 +6,7 @@ Nothing here or in a command's module imports torch, pandas, matplotlib or pydan
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -30,6 +31,7 @@ from landscape_cli.exits import Exit
 from landscape_cli.history import history
 from landscape_cli.invariance import invariance
 from landscape_cli.measures import measures
+from landscape_cli.once import OnceCommand
 from landscape_cli.recipes import recipes
 from landscape_cli.report import report
 from landscape_cli.reproduce import reproduce
@@ -102,13 +104,17 @@ app.command("recipes")(recipes)
 app.command("reproduce")(reproduce)
 app.command("cache")(cache)
 
+for _registered in app.registered_commands:
+    _registered.cls = OnceCommand
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: the process's own) and return its exit code.
 
     The one error boundary: a `LandscapeError` gives its message and its `exit_code`, a wrong command line its
-    message and 2, Ctrl-C 130, a reader that has gone 1. Anything else is a defect of ours and gives one line and
-    70; its traceback is shown with `--debug` or LANDSCAPE_DEBUG=1.
+    message and 2, Ctrl-C 130, a reader that has gone 1, a fault of the machine (a full disk, a forbidden folder) in a
+    place that foresaw none its words and 2. Anything else is a defect of ours and gives one line and 70; its traceback
+    is shown with `--debug` or LANDSCAPE_DEBUG=1.
     """
     processes.begin(arguments)
     return processes.end(_run(arguments))
@@ -145,12 +151,35 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
     except Exception as error:
+        fault = _fault_of_the_machine(error)
         if processes.may_tell(error):
-            _tell_defect(error, session)
-        return Exit.INTERNAL
+            if fault is not None:
+                _tell(fault, session)
+            else:
+                _tell_defect(error, session)
+        return Exit.INTERNAL if fault is None else Exit.BAD_INPUT
     if code == Exit.INTERRUPTED:
         console.say("interrupted")
     return int(code or Exit.OK)
+
+
+# What no code can foresee everywhere. A file that is not there, or is a folder, is foreseen where it is named.
+_FAULTS = {
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE,
+    errno.ENOSPC, errno.EPERM, errno.EROFS, errno.ESTALE,
+}  # fmt: skip
+
+
+def _fault_of_the_machine(error: Exception) -> str | None:
+    """In a line what the system refused, where that is no defect of ours."""
+    if not isinstance(error, OSError) or error.errno not in _FAULTS:
+        return None
+    name = str(error.filename) if error.filename is not None else "a file"
+    shown = name if len(name) <= _SHOWN else f"{name[: _SHOWN - 3]}..."
+    return f"cannot use {shown}: {error.strerror}."
+
+
+_SHOWN = 200  # characters of a name
 
 
 def _tell(message: str, session: Session) -> None:

@@ -53,17 +53,19 @@ class Task:
 
 @dataclass
 class Outcome:
-    """What came of the checkpoints so far."""
+    """What came of the checkpoints so far; `broke_off` where an error ended the measuring of one."""
 
     finished: list[Analysis] = field(default_factory=list)
     failures: list[tuple[Path, LandscapeError]] = field(default_factory=list)
     interrupted: bool = False
+    broke_off: bool = False
 
     def add(self, other: Outcome) -> None:
         """Take in what came of further checkpoints."""
         self.finished += other.finished
         self.failures += other.failures
         self.interrupted = self.interrupted or other.interrupted
+        self.broke_off = self.broke_off or other.broke_off
 
 
 def measure_all(task: Task, group: Group) -> Outcome:
@@ -83,7 +85,7 @@ def _one_after_another(task: Task, group: Group) -> Outcome:
     whole = Outcome()
     for number in range(len(task.checkpoints)):
         part = _measure(task, number, group)
-        if part.failures and not part.finished:
+        if part.broke_off:
             error = part.failures[0][1]
             if isinstance(error, ProcessError) or not group.meets(f"failure {number}"):
                 raise error  # of this process alone: the others cannot go on without it
@@ -145,6 +147,7 @@ def _look(task: Task, group: Group, parts: dict[int, Outcome]) -> None:
 
 def _measure(task: Task, number: int, group: Group) -> Outcome:
     """Measure one checkpoint; what goes wrong with it is noted, so that the others are still measured."""
+    from landscape.records import Analysis
     from landscape.workflows.analyze import Interrupted, analyze_checkpoint
     from landscape_cli.progress import watch_analysis
 
@@ -165,7 +168,9 @@ def _measure(task: Task, number: int, group: Group) -> Outcome:
     except KeyboardInterrupt:
         return Outcome(interrupted=True)
     except LandscapeError as error:
-        return Outcome(failures=[(path, error)])
+        kept, error.partial = error.partial, None
+        finished = [kept] if isinstance(kept, Analysis) and kept.measures else []
+        return Outcome(finished, [(path, error)], broke_off=True)
     outcome.finished.append(analysis)
     for name in task.settings.measures:
         if name in PRESETS:

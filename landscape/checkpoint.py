@@ -28,8 +28,11 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from landscape.archives import fault_of_archive
 from landscape.checkpoint_folder import is_sharded, joint_digest, weight_files
-from landscape.errors import CheckpointError, near
+from landscape.config.description import Description
+from landscape.config.recipe import validate
+from landscape.errors import CheckpointError, OptionError, near
 from landscape.files import write_atomically
 from landscape.state_dict import check_dense, check_finite, few, find_state_dict, strip_prefixes
 from landscape.unpickling import PLAIN_GLOBALS, Inert, PickleScan, scan
@@ -179,6 +182,9 @@ def _read_payload(path: Path) -> Mapping[Any, Any]:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    fault = fault_of_archive(path) if head.startswith(b"PK\x03\x04") else None
+    if fault is not None:
+        raise CheckpointError(f"{path} is damaged: {fault}; copy or download it again.")
     try:
         payload = _load(path)
     except Exception as error:  # a damaged file can fail anywhere in the reader
@@ -313,6 +319,10 @@ def _check_format(payload: Mapping[Any, Any], path: Path) -> None:
             raise CheckpointError(
                 f"{path}: a {FORMAT} file needs the dict {key!r}, which is not there; train it again."
             )
+    try:
+        validate(Description, {str(name): value for name, value in payload["description"].items()})
+    except OptionError as error:
+        raise CheckpointError(f"{path}: its description is not what `landscape train` wrote: {error}") from error
 
 
 def _check_plain(value: Any, where: str) -> None:

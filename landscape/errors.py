@@ -11,9 +11,13 @@ from collections.abc import Iterable
 
 
 class LandscapeError(Exception):
-    """Base of all errors that a user can mend; `exit_code` is what the command line returns."""
+    """Base of all errors that a user can mend; `exit_code` is what the command line returns.
+
+    `partial` is what was finished before the error, where that is worth keeping: of an analysis, an `Analysis`.
+    """
 
     exit_code = 2
+    partial: object = None
 
 
 class OptionError(LandscapeError, ValueError):

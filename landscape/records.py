@@ -76,15 +76,20 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """Read what `to_dict` wrote; null becomes NaN in the numeric fields."""
+        """Read what `to_dict` wrote; null becomes NaN in the numeric fields.
+
+        Raises:
+            OptionError: a field is of another type.
+        """
+        _must_be_mapping(values, "a measure")
         if "skipped" in values:
-            return cls.skip(values["skipped"])
+            return cls.skip(str(values["skipped"]))
         names = {f.name for f in dataclasses.fields(cls)} - {"details", "skipped"}
         known = {k: v for k, v in values.items() if k in names}
         for name in ("value", "stderr", "sampling_stderr", "cost", "seconds"):
-            if known.get(name) is None:
-                known[name] = math.nan
-        known["groups"] = {k: math.nan if v is None else v for k, v in known.get("groups", {}).items()}
+            known[name] = _number(known.get(name), name)
+        groups = _must_be_mapping(known.get("groups", {}), "groups")
+        known["groups"] = {k: _number(v, f"groups.{k}") for k, v in groups.items()}
         return cls(**known, details={k: v for k, v in values.items() if k not in names})
 
 
@@ -117,20 +122,40 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Analysis:
-        """Read a document of this schema; raises `OptionError` for any other."""
+        """Read a document of this schema; raises `OptionError` for any other, and where a part is of another type."""
         if document.get("schema") != SCHEMA:
             raise OptionError(
                 f"expected a document of schema {SCHEMA}, got {document.get('schema')!r}; "
                 "make it again with `landscape analyze --json`."
             )
-        return cls(
-            measures={name: Record.from_dict(r) for name, r in document["measures"].items()},
-            **{key: document.get(key, {}) for key in ("problem", "settings", "checkpoint", "total", "provenance")},
-        )
+        parts = {
+            key: _must_be_mapping(document.get(key, {}), key)
+            for key in ("measures", "problem", "settings", "checkpoint", "total", "provenance")
+        }
+        for key in ("config", "metrics"):
+            _must_be_mapping(parts["checkpoint"].get(key) or {}, f"checkpoint.{key}")
+        return cls(measures={name: Record.from_dict(r) for name, r in parts.pop("measures").items()}, **parts)
 
     def write(self, path: Path) -> None:
         """Write the document to `path`, whole or not at all."""
         write_atomically(path, self.to_json().encode())
+
+
+def _must_be_mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise OptionError(f"a damaged analysis: {what} is a {type(value).__name__}; make it again.")
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise OptionError(f"a damaged analysis: {what} is a {type(value).__name__}; make it again.")
+    try:
+        return float(value)
+    except OverflowError:
+        raise OptionError(f"a damaged analysis: {what} is too large; make it again.") from None
 
 
 def _plain(value: Any) -> Any:

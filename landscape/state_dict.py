@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,6 +17,7 @@ WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 
 _NAMES_SHOWN = 5
 _DEPTH = 4
+_WAYS = 10_000
 
 
 def find_state_dict(payload: Mapping[Any, Any], key: str | None, path: Path) -> Mapping[str, Tensor]:
@@ -48,7 +50,7 @@ def find_state_dict(payload: Mapping[Any, Any], key: str | None, path: Path) -> 
             f"{path}: expected a state dict under {', '.join(STATE_DICT_KEYS)}, got tensors under {few(listed)}. "
             "Choose one with --key."
         )
-    for way, found in _mappings(payload):
+    for way, found in {id(found): (way, found) for way, found in _mappings(payload)}.values():
         others = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
         if len(others) < len(found):
             raise CheckpointError(
@@ -117,14 +119,21 @@ def _is_state_dict(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
     )
 
 
-def _mappings(value: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """Every dict in `value` that is reached by names, outermost first, with the way to it."""
-    if not isinstance(value, Mapping) or len(way) > _DEPTH:
+def _mappings(value: Any) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """Every dict in `value` that is reached by names, outermost first, with the way to it.
+
+    The first `_WAYS` of them: a dict may be in itself, and in many others many times.
+    """
+    return islice(_every_mapping(value, ()), _WAYS)
+
+
+def _every_mapping(value: Any, way: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    if not isinstance(value, Mapping):
         return
     yield way, value
-    for name, inner in value.items():
+    for name, inner in value.items() if len(way) < _DEPTH else ():
         if isinstance(name, str):
-            yield from _mappings(inner, (*way, name))
+            yield from _every_mapping(inner, (*way, name))
 
 
 def _begun_by(places: Mapping[tuple[str, ...], Mapping[str, Tensor]], key: str) -> Mapping[str, Tensor] | None:

@@ -252,7 +252,7 @@ def _pickle_stream(file: BinaryIO) -> BinaryIO:
             archive = zipfile.ZipFile(file)
             member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             return archive.open(member)  # type: ignore[return-value]  # ZipExtFile is a readable binary file
-        except (zipfile.BadZipFile, StopIteration, RuntimeError, OSError):
+        except Exception:  # a damaged archive can fail anywhere in the reader
             pass
     file.seek(0)
     return file

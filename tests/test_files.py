@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from landscape import files
 from landscape.errors import WriteError
 from landscape.files import write_atomically
 
@@ -58,3 +62,28 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(WriteError, match="Permission denied"):
         write_atomically(tmp_path / "file", b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no files without a name")
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from landscape.files import write_atomically\n"
+        "def half(file):\n"
+        "    file.write(b'x' * 100_000)\n"
+        "    file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_atomically(Path(sys.argv[1]), half)\n"
+    )
+    (tmp_path / "file").write_bytes(b"old")
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path / "file")], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_without_such_files_it_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_without_name", lambda folder: None)
+    test_new_old_and_deep(tmp_path / "deep")
+    test_the_mode_is_what_a_plain_file_gets(tmp_path)

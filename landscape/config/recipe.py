@@ -23,6 +23,8 @@ from landscape.errors import OptionError, near
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
+_SHOWN = 100  # characters of a value in an error
+
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """Read a YAML file of settings; an empty file holds none.
@@ -127,7 +129,13 @@ def _sentence(kind: type[BaseModel], fault: ErrorDetails) -> str:
         wanted = f"a value {wanted}"
     offer = near(got, _quoted(wanted)) if fault["type"] == "literal_error" and isinstance(got, str) else ""
     # `Known: ...` would repeat what is expected.
-    return f"{name}: expected {wanted}, got {got!r}.{'' if offer.startswith(' Known') else offer}"
+    return f"{name}: expected {wanted}, got {_short(got)}.{'' if offer.startswith(' Known') else offer}"
+
+
+def _short(value: Any) -> str:
+    """The value on one line, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _fields_at(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:

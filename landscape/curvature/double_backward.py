@@ -50,7 +50,7 @@ class DoubleBackward(TorchFunctionMode):
         if function in _CONVOLUTIONS:
             call = _Call.of(function, *args, **given)
             if call is not None:
-                return _Convolution.apply(call.x, call.weight, call.bias, call.form)
+                return _Convolution.apply(call.x, call.weight, call.bias, call.form)  # type: ignore[no-untyped-call]
         elif function in _RECTIFIERS:
             return _rectified(function, *args, **given)
         return function(*args, **given)
@@ -123,22 +123,22 @@ class _Convolution(Function):
     """y = x * w + b."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: _Form) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, form: _Form) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.form = form
         return form.forward(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        return (*_ConvolutionBackward.apply(g, x, weight, ctx.form, ctx.needs_input_grad[:3]), None)
+        return (*_ConvolutionBackward.apply(g, x, weight, ctx.form, ctx.needs_input_grad[:3]), None)  # type: ignore[no-untyped-call]
 
 
 class _ConvolutionBackward(Function):
     """(dx, dw, db) from g, x and w."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, g: Tensor, x: Tensor, weight: Tensor, form: _Form, wanted: Sequence[bool]
     ) -> tuple[Tensor | None, ...]:
         ctx.set_materialize_grads(False)
@@ -147,9 +147,7 @@ class _ConvolutionBackward(Function):
         return form.backward(g, x, weight, wanted)
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, u: Tensor | None, v: Tensor | None, c: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, u: Tensor | None, v: Tensor | None, c: Tensor | None) -> tuple[Tensor | None, ...]:
         (g, x, weight), form = ctx.saved_tensors, ctx.form
         of_g = _second(form, g, x, weight, u, v, c) if ctx.needs_input_grad[0] else None
         wanted = ctx.needs_input_grad[1] and v is not None, ctx.needs_input_grad[2] and u is not None, False
@@ -175,7 +173,7 @@ def _rectified(function: Callable[..., Tensor], input: Tensor, inplace: bool = F
     """As a rectifier is called."""
     if not _plain(input):
         return function(input, inplace) if function is F.relu else function(input)
-    y: Tensor = _Rectifier.apply(input, inplace or function in (torch.relu_, Tensor.relu_))
+    y: Tensor = _Rectifier.apply(input, inplace or function in (torch.relu_, Tensor.relu_))  # type: ignore[no-untyped-call]
     return y
 
 
@@ -183,7 +181,7 @@ class _Rectifier(Function):
     """y = max(x, 0), in place of x or beside it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, in_place: bool) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, in_place: bool) -> Tensor:
         y = torch.relu_(x) if in_place else torch.relu(x)
         if in_place:
             ctx.mark_dirty(x)
@@ -191,9 +189,9 @@ class _Rectifier(Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
-        masked: Tensor = _Mask.apply(g, y)
+        masked: Tensor = _Mask.apply(g, y)  # type: ignore[no-untyped-call]
         return masked, None
 
 
@@ -201,14 +199,14 @@ class _Mask(Function):
     """g where y > 0, else 0."""
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, g: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(y)
         return torch.ops.aten.threshold_backward(g, y, 0)  # type: ignore[no-any-return]
 
     @staticmethod
-    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
-        masked: Tensor = _Mask.apply(u, y)
+        masked: Tensor = _Mask.apply(u, y)  # type: ignore[no-untyped-call]
         return masked, None
 
 

@@ -166,7 +166,7 @@ def lbfgsb(function: Function, start: Point, ball: Ball, steps: int, evaluations
     bounds = scipy.optimize.Bounds(np.full(size, -ball.radius), np.full(size, ball.radius))
     options = {"maxiter": steps, "maxfun": evaluations + 1, "ftol": 0.0, "gtol": 0.0}
     with suppress(_SpentError):
-        scipy.optimize.minimize(
+        scipy.optimize.minimize(  # type: ignore[call-overload]  # scipy-stubs know no function that gives value and slope
             negative, start.u.cpu().double().numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options
         )
     return Ascent(best, tuple(values))

@@ -85,7 +85,8 @@ def tilted(density: Density, mean: float) -> Density:
     def at(eta: float) -> np.ndarray:
         exponents = eta * scaled
         result: np.ndarray = weights * np.exp(exponents - exponents.max())
-        return result / result.sum()
+        shares: np.ndarray = result / result.sum()
+        return shares
 
     def excess(eta: float) -> float:
         return float(at(eta) @ scaled) - (mean - low) / (high - low)

@@ -92,7 +92,9 @@ def _exact(problem: Problem, of: Outputs, classes: int, d: int) -> Record:
         rows = slice(batch.start, batch.stop)
         for column, gram in enumerate((gram_NKK, of_p_NKK)):
             values_N3[rows, column] = gram.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64).cpu()
-        top = torch.linalg.eigvalsh(gram_NKK if of == "logits" else of_p_NKK)[:, -1]
+        # LAPACK refuses what is not finite, in words of its own; the norm is then NaN as well, and told in ours
+        asked = gram_NKK if of == "logits" else of_p_NKK
+        top = torch.linalg.eigvalsh(asked.nan_to_num(0.0, 0.0, 0.0))[:, -1]
         values_N3[rows, 2] = top.clamp_min(0).sqrt().double().cpu()
     weights = problem.weights.numpy()
     *both, spectral = problem.group.sum_array(values_N3).T

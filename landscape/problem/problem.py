@@ -361,7 +361,7 @@ class Problem:
             with torch.random.fork_rng():
                 with torch.no_grad():
                     outputs = self._first_run(batch, reading)
-                again, saved = self._saved(batch)
+                again, saved, moves = self._saved(batch)
                 with torch.no_grad():  # what no function call shows is found by its result
                     if self._folds and not agree(outputs, self.outputs(self.parameters, batch.inputs, fold=True)):
                         self._folds = ()
@@ -377,6 +377,11 @@ class Problem:
             raise ModelError(
                 "two evaluations of the model on the same inputs differ; a measure needs a fixed function: "
                 f"{self._what_is_random(batch)}."
+            )
+        if not moves:
+            raise ModelError(
+                "the outputs do not depend on any parameter that requires a gradient, so that nothing can be measured: "
+                "look for a detach() or no_grad() in the forward pass, or at which parameters are frozen."
             )
         charge("forward", 2 * len(batch))
         check_labels(self.loss, self.reading.labels(self._samples.targets), outputs)
@@ -400,8 +405,11 @@ class Problem:
         model = copy.deepcopy(self.model).to(device=self.device, dtype=self.dtype)
         return random_module(model, batch.inputs, bn=self.bn) or "turn off what is random in its forward pass"
 
-    def _saved(self, batch: Batch) -> tuple[Any, int]:
-        """The outputs once more, and the bytes that autograd saves for them; 0 where they cannot be counted."""
+    def _saved(self, batch: Batch) -> tuple[Any, int, bool]:
+        """The outputs once more, the bytes that autograd saves for them, and whether they depend on the parameters.
+
+        The bytes are 0 where they cannot be counted.
+        """
         theta = {name: tensor.detach().requires_grad_() for name, tensor in self.parameters.items()}
         saved = SavedBytes(theta.values())
         with torch.enable_grad():
@@ -411,8 +419,9 @@ class Problem:
             except RuntimeError as error:
                 if not SavedBytes.refused(error):
                     raise
-                return self.outputs(theta, batch.inputs), 0
-        return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, outputs), saved.total
+                outputs, saved.total = self.outputs(theta, batch.inputs), 0
+        moves = any(isinstance(part, Tensor) and part.requires_grad for part in tree_leaves(outputs))
+        return tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, outputs), saved.total, moves
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)

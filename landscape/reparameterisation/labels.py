@@ -50,7 +50,7 @@ class Labels:
                 self._unite(label, FIXED, why)
 
     def unite(self, one: Tensor, other: Tensor, why: str) -> None:
-        """Let labels at the same place be equal, those of `other` repeated to the shape of `one`; `why` if one is fixed."""
+        """Let labels at the same place be equal, those of `other` repeated as in `one`; `why` if one is fixed."""
         other = other.expand_as(one)
         for dim in range(one.ndim):
             if one.stride(dim) == 0 and other.stride(dim) == 0 and one.shape[dim] > 1:

@@ -10,7 +10,7 @@ MARKED = 2.0
 
 def combined_error(*errors: float) -> float:
     """The standard error of a sum or difference of independent terms, sqrt(sum of squares); NaN if one is unknown."""
-    return math.sqrt(sum(error**2 for error in errors))
+    return math.nan if any(math.isnan(error) for error in errors) else math.hypot(*errors)
 
 
 def z_score(difference: float, error: float) -> float:

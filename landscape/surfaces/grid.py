@@ -125,11 +125,16 @@ def read_surface(path: Path) -> Surface:
         raise CheckpointError(f"there is no surface {path}.") from None
     except KeyError as error:
         raise CheckpointError(f"{path} is no surface of landscape: it has no array {error.args[0]!r}.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive can fail anywhere in the reader
         raise CheckpointError(f"{path} is no surface of landscape, or damaged; make it again.") from error
-    if meta.get("schema") != SCHEMA:
-        raise CheckpointError(f"{path}: expected the schema {SCHEMA}, got {meta.get('schema')}; use the landscape "
+    schema = meta.get("schema") if isinstance(meta, dict) else None
+    if schema != SCHEMA:
+        raise CheckpointError(f"{path}: expected the schema {SCHEMA}, got {schema}; use the landscape "
                               "that wrote it.")  # fmt: skip
+    shape = (len(arrays["y"]), len(arrays["x"])) if arrays["x"].ndim == arrays["y"].ndim == 1 else ()
+    fits = all(arrays[name].shape == shape for name in ("loss", "accuracy", "displacement", "done"))
+    if not fits or not all(isinstance(meta.get(part), dict) for part in ("settings", "about")):
+        raise CheckpointError(f"{path}: its arrays do not make a grid; make it again.")
     return Surface(**arrays, settings=meta["settings"], about=meta["about"])
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from landscape.files import write_atomically
 Row = Mapping[str, Any]
 
 _COUNTS = frozenset({"epoch", "step", "plateau", "cut"})
+_WORDS = frozenset({"phase"})
 
 
 def write_history(path: Path, rows: Sequence[Row]) -> None:
@@ -38,27 +39,43 @@ def write_history(path: Path, rows: Sequence[Row]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Read what `write_history` wrote: counts as int, numbers as float, an empty cell as None, the rest as text.
+def read_history(path: Path, needs: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Read what `write_history` wrote: counts as int, numbers as float, an empty cell as None, a phase as text.
+
+    Args:
+        path: the file.
+        needs: columns that must be there, and filled in every row.
 
     Raises:
-        CheckpointError: the file cannot be read, or a row is not as long as the header.
+        CheckpointError: the file cannot be read, a row is not as long as the header, or a cell is not of its kind.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            header = list(reader.fieldnames or [])
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CheckpointError(f"cannot read the history {path}: {error}.") from error
+    missing = [name for name in needs if name not in header]
+    if missing or len(set(header)) < len(header):
+        raise CheckpointError(f"the history {path} has {f'no column {missing[0]}' if missing else 'a column twice'}.")
     for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
+        if None in row or None in row.values() or any(row[name] == "" for name in needs):
             raise CheckpointError(f"line {number} of the history {path} does not fit its header.")
-    return [{name: _value(name, text) for name, text in row.items()} for row in rows]
+    return [
+        {name: _value(name, text, number, path) for name, text in row.items()}
+        for number, row in enumerate(rows, start=2)
+    ]
 
 
-def _value(name: str, text: str) -> int | float | str | None:
+def _value(name: str, text: str, number: int, path: Path) -> int | float | str | None:
     if text == "":
         return None
+    if name in _WORDS:
+        return text
     try:
         return int(text) if name in _COUNTS else float(text)
     except ValueError:
-        return text
+        raise CheckpointError(
+            f"line {number} of the history {path}: expected a number as {name}, got {text[:40]!r}."
+        ) from None

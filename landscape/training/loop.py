@@ -126,7 +126,7 @@ def train_epoch(
         lr = _rate(state, schedule, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        with user_errors(rows):
+        with state.first_step(), user_errors(rows):
             passes = passes_of(state.model, inputs, labels, batching, state.epoch + 1, train)
             losses[number] = passes.gradient()
             with decay.applied(lr) if decay is not None else nullcontext(nothing) as couple:

@@ -113,7 +113,7 @@ def recorded_norms(config: TrainConfig) -> dict[str, list[float]]:
             f"norm_transfer: {folder.path} has no recorded norms ({folder.norms.name}); expected a run of a network "
             "with batch normalisation."
         )
-    rows = {row["epoch"]: row for row in read_history(folder.norms)}
+    rows = {row["epoch"]: row for row in read_history(folder.norms, ["epoch"])}
     missing = next((epoch for epoch in range(1, config.epochs + 1) if epoch not in rows), None)
     if missing is not None:
         raise OptionError(

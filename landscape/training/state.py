@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
-from landscape.errors import CheckpointError
+from landscape.errors import CheckpointError, LandscapeError
 from landscape.training.schedules.two_phase import TwoPhase
 
 
@@ -26,6 +27,7 @@ class TrainingState:
         epoch: epochs done.
         step: optimizer steps done.
         augment: draws the augmentation of the samples, if they are augmented; on the CPU as well.
+        restored: from a checkpoint, and no step was taken since.
         two_phase: the rule that cuts the learning rate, if the schedule has one.
     """
 
@@ -37,6 +39,7 @@ class TrainingState:
     step: int = 0
     two_phase: TwoPhase | None = None
     augment: torch.Generator | None = None
+    restored: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """The state as tensors and plain values: `state_dict`, `optimizer`, `rng`, `progress`, `two_phase`.
@@ -67,6 +70,9 @@ class TrainingState:
             CheckpointError: a part is missing or does not fit the network or the optimizer.
         """
         try:
+            for part in ("state_dict", "optimizer", "rng", "progress"):
+                if not isinstance(plain[part], Mapping):
+                    raise TypeError(f"{part} is a {type(plain[part]).__name__}")
             self.model.load_state_dict(plain["state_dict"])
             self.optimizer.load_state_dict(plain["optimizer"])
             self.order.set_state(plain["rng"]["order"])
@@ -77,9 +83,38 @@ class TrainingState:
                 torch.cuda.set_rng_state(plain["rng"]["cuda"], self.device)
             if self.two_phase is not None:
                 self.two_phase.restore(plain["two_phase"])
-            self.epoch, self.step = plain["progress"]["epoch"], plain["progress"]["step"]
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise CheckpointError(
-                f"the checkpoint does not carry the state of this run: {type(error).__name__}: "
-                f"{str(error).splitlines()[0]}. Start again in another run folder."
-            ) from error
+            self.epoch, self.step = (_count(plain["progress"][name]) for name in ("epoch", "step"))
+        except Exception as error:  # what is not as `to_plain` gave it can fail anywhere
+            raise _not_of_this_run(error) from error
+        self.restored = True
+
+    @contextmanager
+    def first_step(self) -> Iterator[None]:
+        """Around an optimizer step: the first one after `restore` shows whether the optimizer can use what it got.
+
+        Raises:
+            CheckpointError: it cannot.
+        """
+        try:
+            yield
+        except LandscapeError:
+            raise
+        except Exception as error:
+            if self.restored:
+                raise _not_of_this_run(error) from error
+            raise
+        self.restored = False
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r} is no count")
+    return value
+
+
+def _not_of_this_run(error: Exception) -> CheckpointError:
+    words = (str(error).splitlines() or [""])[0]
+    return CheckpointError(
+        f"the checkpoint does not carry the state of this run: {type(error).__name__}: {words}. "
+        "Start again in another run folder."
+    )

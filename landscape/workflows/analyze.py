@@ -157,6 +157,7 @@ def analyze(
         NonFiniteError: a loss or a product is NaN or infinite.
         OutOfMemoryError: a batch did not fit.
         Interrupted: Ctrl-C; carries what was finished.
+        An error in the middle carries what was finished as well, as its `partial`.
     """
     fixed = {"split", "samples", "dtype", "bn"} & settings.keys()
     if fixed:
@@ -245,7 +246,8 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                 if name in found:
                     records[name] = found[name]
                 else:
-                    records[name] = _one(problem, name, settings, spectrum, shared, on_event)
+                    with memory_errors(problem.batch_size):
+                        records[name] = _one(problem, name, settings, spectrum, shared, on_event)
                     later = [MEASURES[other].needs for other in names[index + 1 :] if other not in found]
                     shared.keep_only({need for needs in later for need in needs})
                     known.keep(name, known_by.get(name, {}), records[name])
@@ -253,6 +255,9 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                 tell(MeasureFinished(name, records[name], cached=name in found))
         except KeyboardInterrupt as error:
             raise Interrupted(finish(whole=False)) from error
+        except LandscapeError as error:
+            error.partial = finish(whole=False)
+            raise
         return finish()
 
 

@@ -160,8 +160,8 @@ def read_documents(path: Path) -> list[Analysis]:
             raise OptionError(f"{path}: expected an analysis of schema {SCHEMA}, got {schema!r}; {remedy}.")
     try:
         return [Analysis.from_dict(document) for document in documents]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise OptionError(f"{path} is a damaged analysis ({error!r}); make it again.") from error
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from error
 
 
 def gather(sources: Sources, measured: Mapping[Path, Analysis]) -> list[Evidence]:

@@ -90,14 +90,14 @@ def _read(path: Path, name: str) -> RunHistory:
         known = [str(h.parent) for h in path.parent.glob("*/history.csv")] if path.parent.is_dir() else []
         offer = near(str(path), known) if known else ""
         raise OptionError(f"{path} holds no history.csv; expected a run folder of landscape train.{offer}")
-    rows = read_history(folder.history)
-    if not rows or not {"epoch", "step", "test_accuracy"} <= rows[0].keys():
-        raise CheckpointError(f"{folder.history} is no history of a run: it has no epoch, or not its columns.")
+    rows = read_history(folder.history, ["epoch", "step", "test_accuracy"])
+    if not rows:
+        raise CheckpointError(f"{folder.history} is no history of a run: it has no epoch.")
     history = pd.DataFrame(rows)
     track = pd.DataFrame(
         [vars(row) for row in read_track(folder.track)] if folder.track.is_file() else [], columns=list(COLUMNS)
     )
-    decay = pd.DataFrame(read_history(folder.decay) if folder.decay.is_file() else [])
+    decay = pd.DataFrame(read_history(folder.decay, ["step"]) if folder.decay.is_file() else [])
     config = read_recipe(folder.config_file) if folder.config_file.is_file() else {}
     return RunHistory(name, config, history, track.assign(at=_at(track, history)), decay, folder.finished)
 

@@ -5,12 +5,13 @@ A process that dies takes its own run with it and no other: a new one takes its 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -113,8 +114,9 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _work(connection: Connection, device: str) -> None:
-    """Do jobs until the other end is closed."""
+    """Do jobs until the other end is closed; end at once where the process that gives them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             job: Job = connection.recv()
@@ -132,6 +134,13 @@ def _work(connection: Connection, device: str) -> None:
             connection.send(reply)
         except OSError:
             return
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "a worker is started by one"
+    parent.join()
+    os._exit(1)  # files are written whole or not at all: the run can be resumed
 
 
 def _died(code: int | None) -> ProcessError:

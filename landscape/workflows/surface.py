@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from landscape.config.analysis import AnalysisRun
 from landscape.config.surface import SurfaceSettings
 from landscape.distributed import ALONE, Group
 from landscape.errors import CheckpointError, OptionError
+from landscape.locks import only_writer_of
 from landscape.problem import Problem
 from landscape.surfaces.grid import Surface, places, read_surface
 from landscape.surfaces.plane import Slice, displacement
@@ -52,15 +54,35 @@ def surface_checkpoint(
         group: the processes that share the points; each calls this function and gets the same surface.
 
     Raises:
-        LandscapeError: what is wrong with the files, the data or the settings; `out` holds another surface.
+        LandscapeError: what is wrong with the files, the data or the settings; `out` holds another surface, or another
+            process writes it.
         KeyboardInterrupt: Ctrl-C; what was finished is in `out`.
     """
     settings, run, source = settings or SurfaceSettings(), run or AnalysisRun(), source or Source()
     settings.check()
     identity = _identity(Path(path), settings, source)
-    known: Surface | None = group.first(_known(out, identity) if group.rank == 0 else None)
+    writes = group.rank == 0
+    known: Surface | None = group.first(_known(out, identity) if writes else None)
     if known is not None and known.finished:
         return known
+    with only_writer_of(out) if out is not None and writes else nullcontext():
+        return _surface(Path(path), out, identity, settings, run, source, on_progress, save_every, group)
+
+
+def _surface(
+    path: Path,
+    out: Path | None,
+    identity: Mapping[str, Any],
+    settings: SurfaceSettings,
+    run: AnalysisRun,
+    source: Source,
+    on_progress: OnProgress | None,
+    save_every: int | None,
+    group: Group,
+) -> Surface:
+    """What is in `out` completed, or a new one; no other process writes it."""
+    # Once more: another may have written it before.
+    known: Surface | None = group.first(_known(out, identity) if group.rank == 0 else None)
     batch_size = run.batch_size or (known.about["batch_size"] if known is not None else None)
     with memory_errors(batch_size):
         problem = source.problem(

@@ -19,8 +19,9 @@ from landscape.config.training import TrainConfig
 from landscape.data import parse_data
 from landscape.errors import DataError, DivergedError, LandscapeError, OptionError
 from landscape.files import write_atomically
+from landscape.locks import only_writer_in
 from landscape.training.run_folder import RunFolder
-from landscape.workflows.study_pool import run_jobs
+from landscape.workflows.study_pool import Ended, run_jobs
 from landscape.workflows.study_run import Job, Outcome, do, missing
 from landscape.workflows.train import METRICS, resolve
 
@@ -109,6 +110,7 @@ def run_sweep(
         on_change: hears of each run that begins or ends.
 
     Raises:
+        OptionError: another process makes a sweep in the folder.
         WriteError: the table cannot be written.
         KeyboardInterrupt: Ctrl-C; what was finished is kept, the last epoch of each other run too.
     """
@@ -119,20 +121,24 @@ def run_sweep(
         if on_change is not None:
             on_change(by_folder[job.folder])
 
+    def note(end: Ended) -> None:
+        state = by_folder[end.job.folder]
+        if end.outcome is not None:
+            _note(state, end.outcome)
+        else:
+            state.status, state.reason = "failed", str(end.error)
+            state.exit_code = end.error.exit_code if isinstance(end.error, LandscapeError) else _DEFECT
+        if on_change is not None:
+            on_change(state)
+
     left = [_job(state) for state in states if state.status == "waiting"]
-    try:
-        with closing(run_jobs(left, workers, devices, begin)) as ended:
-            for end in ended:
-                state = by_folder[end.job.folder]
-                if end.outcome is not None:
-                    _note(state, end.outcome)
-                else:
-                    state.status, state.reason = "failed", str(end.error)
-                    state.exit_code = end.error.exit_code if isinstance(end.error, LandscapeError) else _DEFECT
-                if on_change is not None:
-                    on_change(state)
-    finally:
-        write_atomically(folder / TABLE, table(states).encode())
+    with only_writer_in(folder):
+        try:
+            with closing(run_jobs(left, workers, devices, begin)) as ended:
+                for end in ended:
+                    note(end)
+        finally:
+            write_atomically(folder / TABLE, table(states).encode())
 
 
 def exit_code(states: Sequence[RunState]) -> int:

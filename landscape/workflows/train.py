@@ -17,7 +17,8 @@ from landscape.checkpoint import read_training_state, write_checkpoint
 from landscape.config.training import TrainConfig, TrainRun
 from landscape.data import parse_data
 from landscape.distributed import ALONE, Group
-from landscape.errors import DataError, DivergedError, ModelError, OptionError
+from landscape.errors import CheckpointError, DataError, DivergedError, ModelError, OptionError
+from landscape.locks import only_writer_in
 from landscape.models import build_model, check_trainable, parse_model
 from landscape.parameters import describe
 from landscape.problem import check_device
@@ -34,6 +35,7 @@ from landscape.training.events import AlreadyFinished, EpochFinished, OnEvent, T
 from landscape.training.failures import user_errors
 from landscape.training.history import Row, read_history, write_history
 from landscape.training.loggers import Log
+from landscape.training.lone_samples import check_lone_samples
 from landscape.training.loop import fit
 from landscape.training.norm_transfer import fill_norm_transfer, norm_rule, norms_row
 from landscape.training.optimizers import build_optimizer, fill_options
@@ -88,7 +90,7 @@ def train(
 
     Raises:
         OptionError: a setting is unknown or makes no sense, the folder holds a run already, or (with
-            `run.resume`) none or one of another configuration.
+            `run.resume`) none or one of another configuration; or another process trains there.
         DataError, ModelError, DeviceError: the data, the network or the device cannot be had.
         OutOfMemoryError: the message suggests micro-batches.
         DivergedError: a loss is NaN or infinite; the last good checkpoint is kept and named.
@@ -100,14 +102,18 @@ def train(
     device = check_device(group.device if group.size > 1 else run.device)
     folder = RunFolder(run.out if run.out is not None else default_folder(config))
     log = Log(run.log, folder, config)
-    # Process 0 looks for all: it may write before another looks.
-    if group.first(_finished(folder, config, run) if group.rank == 0 else None):
-        on_event(AlreadyFinished(folder.path, config.epochs))
-    else:
-        with log.open(on_event) if group.rank == 0 else nullcontext(on_event) as tell:
-            for row in _run(config, run, folder, device, group, tell):
-                tell(EpochFinished(row))
-    result: TrainResult = group.first(_result(folder) if group.rank == 0 else None)
+    writes = group.rank == 0
+    # A finished run is only read. What else is there is looked at again under the lock: another may have written it.
+    locked = writes and not _finished(folder, config, run)
+    with only_writer_in(folder.path) if locked else nullcontext():
+        # Process 0 looks for all: it may write before another looks.
+        if group.first(_finished(folder, config, run) if writes else None):
+            on_event(AlreadyFinished(folder.path, config.epochs))
+        else:
+            with log.open(on_event) if writes else nullcontext(on_event) as tell:
+                for row in _run(config, run, folder, device, group, tell):
+                    tell(EpochFinished(row))
+        result: TrainResult = group.first(_result(folder) if writes else None)
     return result
 
 
@@ -164,9 +170,10 @@ def _run(
         decay = Decay(plan, config.decay_mode, model, state.optimizer) if plan is not None else None
         if config.schedule == "two-phase":
             state.two_phase = build_two_phase(config, _eigenvalue(config, model, data, group))
+        steps = plan_steps(config, len(data.train))
+        check_lone_samples(config, model, first_inputs(data.train, 1), steps, group)
         fed = fed_layers(model, first_inputs(data.train, 2))
         rule = norm_rule(config, fed)
-        steps = plan_steps(config, len(data.train))
         batching = Batching(
             micro=config.micro_batch_size,
             discard=config.discard or 0.0,
@@ -182,15 +189,20 @@ def _run(
         norms: list[Row] = []
         if run.resume and folder.last.exists():
             state.restore(read_training_state(folder.last))
+            if state.step != steps.first(state.epoch + 1):
+                raise CheckpointError(
+                    f"{folder.last} says {state.step} steps in {state.epoch} epochs, which is none of this run's; "
+                    "start again in another run folder."
+                )
             if group.rank == 0:
                 folder.write_config(config)  # the data may have moved
             # The loop gives epoch 0 again where it is all that was done; later rows without a checkpoint are redone.
             if state.epoch > 0:
-                rows.extend(row for row in read_history(folder.history) if row["epoch"] <= state.epoch)
+                rows.extend(_rows_up_to(state.epoch, folder.history))
                 if decay is not None:
-                    decays.extend(row for row in read_history(folder.decay) if row["step"] <= state.step)
+                    decays.extend(row for row in read_history(folder.decay, ["step"]) if row["step"] <= state.step)
                 if fed and folder.norms.exists():
-                    norms.extend(row for row in read_history(folder.norms) if row["epoch"] <= state.epoch)
+                    norms.extend(_rows_up_to(state.epoch, folder.norms))
         if config.decay == "adaptive-beta" and group.rank == 0:
             keep_steps(folder.ratios, state.step)
         following = follow(
@@ -244,6 +256,14 @@ def _run(
         except DivergedError as error:
             kept = f" The last good checkpoint is {folder.last}." if folder.last.exists() else ""
             raise DivergedError(f"{error}{kept} Try a smaller learning rate.") from error
+
+
+def _rows_up_to(epoch: int, file: Path) -> list[dict[str, Any]]:
+    """The rows of `file` that a run goes on with: of each epoch up to `epoch`."""
+    rows = [row for row in read_history(file, ["epoch"]) if row["epoch"] <= epoch]
+    if [row["epoch"] for row in rows] != list(range(epoch + 1)):
+        raise CheckpointError(f"{file} does not hold the epochs 0 to {epoch} that the run's checkpoint follows on.")
+    return rows
 
 
 def _eigenvalue(config: TrainConfig, model: nn.Module, data: TrainingData, group: Group) -> TopEigenvalue:

@@ -90,7 +90,7 @@ def euler_identity(subject: Subject) -> Finding:
 
 
 def rescaling(subject: Subject) -> Finding:
-    """rho: hidden units times c and their outgoing weights by c, c = 2 and 1/2 in turn: f, C and Fisher-Rao norm stay."""
+    """rho: hidden units times 2 or 1/2, their outgoing weights by as much: f, C and the Fisher-Rao norm stay."""
     problem = subject.problem
     if problem.bn == "train":
         return Finding.skip("with --bn train the statistics move with the weights")
