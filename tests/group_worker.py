@@ -19,6 +19,16 @@ from landscape.distributed import ALONE, Group
 
 SIZES = (2, 3, 4)
 SETTINGS: dict[str, Any] = {"rtol": 0.2, "budget": 40.0, "connectivity_batch": 10, "by": "layer"}
+# what is sought at shifted weights: all decisions must be the same in all processes
+SHIFTED: dict[str, dict[str, Any]] = {
+    "sam_sharpness": {"steps": 3, "restarts": 1},
+    "asam_sharpness": {},
+    "average_sharpness": {"rho": 0.5},
+    "worst_sharpness": {"rho": 0.05, "steps": 3},
+    "keskar_sharpness": {"epsilon": 0.05, "steps": 3},
+    "pac_bayes_sigma": {"of": "loss"},
+    "local_learning_coefficient": {"chains": 3, "steps": 5},
+}
 
 
 def problems() -> Iterator[tuple[str, Problem]]:
@@ -41,7 +51,8 @@ def results(group: Group) -> dict[str, Any]:
     for name, problem in problems():
         batch = 128 if problem.bn == "train" else SETTINGS["connectivity_batch"]
         shared = problem.across(group)
-        document = analyze(shared, **{**SETTINGS, "connectivity_batch": batch}).to_dict()
+        settings = {**SETTINGS, "connectivity_batch": batch, "options": SHIFTED}
+        document = analyze(shared, ["default", *SHIFTED], **settings).to_dict()
         about = {key: document["problem"][key] for key in ("loss", "accuracy", "processes")}
         found[name] = {"measures": document["measures"], **about}
     return found

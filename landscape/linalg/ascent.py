@@ -163,11 +163,14 @@ def lbfgsb(function: Function, start: Point, ball: Ball, steps: int, evaluations
         return -point.value, -point.slope.cpu().double().numpy()
 
     size = start.u.numel()
-    bounds = scipy.optimize.Bounds(np.full(size, -ball.radius), np.full(size, ball.radius))
-    options = {"maxiter": steps, "maxfun": evaluations + 1, "ftol": 0.0, "gtol": 0.0}
     with suppress(_SpentError):
-        scipy.optimize.minimize(  # type: ignore[call-overload]  # scipy-stubs know no function that gives value and slope
-            negative, start.u.cpu().double().numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        scipy.optimize.minimize(
+            negative,
+            start.u.cpu().double().numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=scipy.optimize.Bounds(np.full(size, -ball.radius), np.full(size, ball.radius)),
+            options={"maxiter": steps, "maxfun": evaluations + 1, "ftol": 0.0, "gtol": 0.0},
         )
     return Ascent(best, tuple(values))
 

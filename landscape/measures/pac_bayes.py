@@ -72,9 +72,9 @@ def pac_bayes_sigma(
 
     Returns:
         A record: `value` sigma; `stderr` by the jackknife over the draws; `sampling_stderr` that of the mean drop
-        over the slope of D; `target`, `of`, `m`, `draws`, `flatness` 1/sigma^2, `levels`: the sigmas with a mean
-        `drop` and its `stderr` each, `perturbed_loss` and `perturbed_accuracy` (null without classes) at the middle
-        level.
+        over the slope of D; `target`, `of`, `m`, `draws`, `flatness` 1/sigma^2, `levels`: `sigma`, mean `drop`
+        and its `stderr` at the three levels, `perturbed_loss` and `perturbed_accuracy` (null without classes) at the
+        middle one.
 
     Cost: 1/3 gradient-equivalent a draw and level: 1 a draw at the three levels, 10 to 15 for the bisection.
 
@@ -249,10 +249,11 @@ class _Search:
                 "m": self._m,
                 "draws": levels.draws,
                 "flatness": 1 / sigma**2,
-                "levels": [
-                    {"sigma": float(s), "drop": float(d), "stderr": float(e)}
-                    for s, d, e in zip(levels.sigmas, means_KJ.mean(0), errors, strict=True)
-                ],
+                "levels": {
+                    "sigma": levels.sigmas.tolist(),
+                    "drop": means_KJ.mean(0).tolist(),
+                    "stderr": errors.tolist(),
+                },
                 "perturbed_loss": levels.loss(self._problem.weights.numpy()),
                 "perturbed_accuracy": levels.correct / levels.draws / counted if counted else math.nan,
             },

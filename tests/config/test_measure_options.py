@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from pydantic import Field
 
@@ -9,6 +11,7 @@ from landscape.catalog import CATALOG
 from landscape.config import measure_options
 from landscape.config.measure_options import MEASURE_OPTIONS, MeasureOptions, own_options, read_assignments
 from landscape.errors import OptionError
+from landscape.measures import MEASURES
 
 
 class Example(MeasureOptions):
@@ -26,6 +29,14 @@ def test_every_option_is_of_a_measure_and_described() -> None:
     for kind in MEASURE_OPTIONS.values():
         kind()  # every option has a default
         assert all(field.description for field in kind.model_fields.values())
+
+
+def test_a_function_and_its_options_have_the_same_defaults() -> None:
+    """They are written in both: a call from Python and one from the command line must measure the same."""
+    for name, kind in MEASURE_OPTIONS.items():
+        parameters = inspect.signature(MEASURES[name].function).parameters
+        for option, field in kind.model_fields.items():
+            assert parameters[option].default == field.default, f"{name}.{option}"
 
 
 def test_assignments_are_yaml_by_measure_and_option() -> None:

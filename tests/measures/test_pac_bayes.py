@@ -73,10 +73,10 @@ def test_of_a_linear_classifier(name: str, variance_of: Callable[[float], np.nda
     assert record.stderr <= 0.05 * record.value
     assert record.value == pytest.approx(truth, abs=4.5 * record.stderr)
     assert record.details["flatness"] == pytest.approx(record.value**-2)
-    for level in record.details["levels"]:
-        wanted = lost(x, variance_of, level["sigma"]).mean()
-        assert level["drop"] == pytest.approx(wanted, abs=4.5 * level["stderr"])
-    assert record.details["perturbed_accuracy"] == pytest.approx(1 - record.details["levels"][1]["drop"], rel=1e-9)
+    levels = record.details["levels"]
+    for sigma, drop, error in zip(levels["sigma"], levels["drop"], levels["stderr"], strict=True):
+        assert drop == pytest.approx(lost(x, variance_of, sigma).mean(), abs=4.5 * error)
+    assert record.details["perturbed_accuracy"] == pytest.approx(1 - levels["drop"][1], rel=1e-9)
 
 
 def test_sigma_is_a_standard_deviation_and_not_its_square() -> None:

@@ -74,6 +74,25 @@ def test_what_depends_on_the_function_alone_does_not_move(pair: str) -> None:
 
 
 @pytest.mark.parametrize("pair", PAIRS)
+def test_sharpness_relative_to_the_weights_does_not_move(pair: str) -> None:
+    """Shifts in proportion to each weight are rescaled with it, noise and ascent alike."""
+    build, incoming, outgoing = PAIRS[pair]
+    small = build()
+    before, after = (c.problem() for c in (small, rescaled(small, incoming, outgoing)))
+    for measure, options in (
+        (landscape.average_sharpness, {"rho": 0.3, "budget": 6}),
+        (landscape.worst_sharpness, {"rho": 0.05, "steps": 4}),
+        (landscape.worst_sharpness, {"norm": 2, "steps": 4}),
+        (landscape.pac_bayes_sigma_magnitude, {"of": "loss", "epsilon": 0.0, "budget": 20}),
+    ):
+        found = [measure(p, **options).value for p in (before, after)]  # type: ignore[operator]
+        assert found[1] == pytest.approx(found[0], rel=1e-8), measure.__name__
+    for measure in (landscape.sam_sharpness, landscape.keskar_sharpness):
+        found = [measure(p).value for p in (before, after)]
+        assert abs(found[1] - found[0]) > 1e-3 * abs(found[0]), measure.__name__
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 def test_curvature_moves(pair: str) -> None:
     build, incoming, outgoing = PAIRS[pair]
     small = build()
