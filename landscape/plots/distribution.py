@@ -44,14 +44,16 @@ def distribution_figure(
     marks: Mapping[str, float],
     fences: tuple[float, float] | None = None,
     height: float = HEIGHT,
+    counted: str = "samples",
 ) -> Figure:
     """Draw the histogram of `counts` (B) between `edges` (B + 1), with `marks` (name -> place) labelled above it.
 
     Marks named Q1 and Q3 are joined to a box and `fences` to whiskers. Edges that grow by a constant factor
     give a logarithmic axis. Counts are drawn on a logarithmic axis if one bin holds more than 35 % of them, so that
-    the tail shows. Marks that are not finite are stated with the others, and not drawn.
+    the tail shows. `counted` names what is counted. Marks that are not finite are stated with the others, and not
+    drawn.
     """
-    return histogram_figure(edges, counts, label=label, marks=marks, fences=fences, height=height)[0]
+    return histogram_figure(edges, counts, label=label, marks=marks, fences=fences, height=height, counted=counted)[0]
 
 
 def histogram_figure(
@@ -64,6 +66,7 @@ def histogram_figure(
     height: float,
     split: float | None = None,
     below: str = BLUE,
+    counted: str = "samples",
 ) -> tuple[Figure, Axes | None]:
     """The figure and its histogram axes; bars left of `split` take the colour `below`. No axes if all counts are 0."""
     if len(edges) != len(counts) + 1:
@@ -100,7 +103,7 @@ def histogram_figure(
             axes.set_ylim(0, 1.06 * max(counts))
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_xlabel(label, labelpad=2)
-        axes.set_ylabel("samples (log)" if crowded else "samples")
+        axes.set_ylabel(f"{counted} (log)" if crowded else counted)
         axes.xaxis.get_offset_text().set_fontsize(SMALL)
         strip = inch_axes(figure, LEFT, BOTTOM + tall, across, STRIP)
         strip.set_xscale(axes.get_xscale())

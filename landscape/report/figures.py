@@ -18,7 +18,7 @@ from landscape.plots.style import WIDTH, svg
 from landscape.records import Analysis, Record
 from landscape.report.blocks import Shown
 from landscape.report.entries import about
-from landscape.report.numbers import format_share, format_value, true_minus
+from landscape.report.numbers import format_count, format_share, format_value, true_minus
 from landscape.report.structure import panels, tables
 
 
@@ -135,10 +135,18 @@ def _jacobian(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
 
 
 def _any_distribution(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
-    return _distribution(name, record, f"{about(name).unit or 'value'}, of one sample")
+    unit = about(name).unit or "value"
+    histogram = record.details.get("histogram") or {}
+    total = sum(numbers(histogram, "counts")) + (number(histogram, "zeros") if "zeros" in histogram else 0.0)
+    of_samples = total <= number(analysis.problem, "samples")
+    if of_samples:
+        return _distribution(name, record, f"{unit}, of one sample")
+    return _distribution(name, record, unit, over=f"{format_count(total)} values", counted="values")
 
 
-def _distribution(name: str, record: Record, label: str) -> list[Drawn]:
+def _distribution(
+    name: str, record: Record, label: str, *, over: str = "the chosen samples", counted: str = "samples"
+) -> list[Drawn]:
     histogram = record.details.get("histogram") or {}
     edges, counts = numbers(histogram, "edges"), numbers(histogram, "counts")
     if len(edges) < 2:
@@ -147,16 +155,20 @@ def _distribution(name: str, record: Record, label: str) -> list[Drawn]:
     marks = {title: number(quantiles, key) for title, key in QUARTILES if key in quantiles}
     quartiles = " with the quartiles" if marks else ""
     kind = "mean" if name in _MEANS else "value"
-    # A value that is a quantile itself has its mark already.
-    if kind == "mean" or not any(place == record.value for place in marks.values()):
+    # A value that is a quantile itself has its mark already; one outside is no place of the distribution.
+    inside = edges[0] <= record.value <= edges[-1] and not any(place == record.value for place in marks.values())
+    if kind == "mean" or inside:
         marks[kind] = record.value
-    caption = "Distribution over the chosen samples,"
-    caption += f"{quartiles}{' and' if quartiles else ' with'} the {kind}." if kind in marks else f"{quartiles}."
+    caption = f"Distribution over {over},"
+    if kind in marks:
+        caption += f"{quartiles}{' and' if quartiles else ' with'} the {kind}."
+    else:
+        caption = f"{caption}{quartiles}." if quartiles else f"{caption.rstrip(',')}."
     zeros = int(number(histogram, "zeros")) if "zeros" in histogram else 0
     if zeros:
-        caption += f" Left out: {zeros} samples whose value is 0, which a logarithmic axis cannot show."
+        caption += f" Left out: {zeros} {counted} whose value is 0, which a logarithmic axis cannot show."
     alt = f"Histogram of {about(name).title.lower()} by sample; the {kind} is {format_value(record.value)}."
-    return [Drawn(distribution_figure(edges, counts, label=label, marks=marks), caption, alt)]
+    return [Drawn(distribution_figure(edges, counts, label=label, marks=marks, counted=counted), caption, alt)]
 
 
 def _margins(name: str, record: Record, analysis: Analysis) -> list[Drawn]:

@@ -52,15 +52,27 @@ def tables(analysis: Analysis, record: Record, *, additive: bool) -> list[tuple[
     Roles and layers are summed from the record's tensors where the measure is additive over them.
     """
     found: dict[str, dict[str, float]] = {}
-    by = str(analysis.settings.get("by", "role"))
     if record.groups:
-        found[by_title(by)] = dict(record.groups)
+        found[by_title(_kind(analysis, record))] = dict(record.groups)
     tensors, values = analysis.problem.get("tensors"), record.details.get("tensors")
     if additive and tensors and values:
         for key in ("role", "layer"):
             found.setdefault(by_title(key), sums_by(key, tensors, values))
     order = [*_BY.values(), "By pattern"]
     return sorted(found.items(), key=lambda item: order.index(item[0]))
+
+
+def _kind(analysis: Analysis, record: Record) -> str:
+    """What the groups of a record are: as asked for, or layers or tensors where the measure knows those alone."""
+    asked = str(analysis.settings.get("by", "role"))
+    tensors = analysis.problem.get("tensors") or ()
+    names = {
+        "role": {t["role"] for t in tensors},
+        "layer": {str(t["layer"]) or "(root)" for t in tensors},
+        "tensor": {t["name"] for t in tensors},
+    }
+    fitting = [kind for kind, known in names.items() if record.groups.keys() <= known]
+    return asked if asked in fitting or not fitting else fitting[0]
 
 
 def panels(

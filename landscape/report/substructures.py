@@ -50,10 +50,12 @@ def _table(
     analysis: Analysis, title: str, by_measure: Mapping[str, tuple[Mapping[str, float], Mapping[str, Any]]]
 ) -> Table:
     groups = list(dict.fromkeys(group for values, _ in by_measure.values() for group in values))
+    sizes = _sizes(analysis, title)
+    order = {group: place for place, group in enumerate(sizes)}  # roles as usual, layers as in the network
+    groups.sort(key=lambda group: order.get(group, len(order)))
     cells = [_column(groups, values, errors) for values, errors in by_measure.values()]
     rows = [[group, *row] for group, row in zip(groups, zip(*cells, strict=True), strict=True)]
     heads = [about(name).title for name in by_measure]
-    sizes = _sizes(analysis, title)
     if sizes:
         heads.insert(0, "Parameters")
         rows = [[row[0], sizes.get(group, ""), *row[1:]] for group, row in zip(groups, rows, strict=True)]

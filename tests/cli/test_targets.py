@@ -32,7 +32,8 @@ def test_a_checkpoint_named_twice_is_refused() -> None:
 
 def test_trying_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
     check_folder(tmp_path / "new" / "deeper", "--out")
-    check_report(tmp_path / "other" / "report.pdf")
+    for name in ("report.pdf", "report.html"):
+        check_report(tmp_path / "other" / name, "--report")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -44,9 +45,9 @@ def test_a_file_where_a_folder_is_wanted_is_refused(folder: str, tmp_path: Path)
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_a_report_must_be_a_pdf_and_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"ends in \.pdf, got report\.html"):
-        check_report(Path("report.html"))
+def test_a_report_is_a_pdf_or_html_and_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"--out: .*ends in \.pdf or \.html, got report\.docx"):
+        check_report(Path("report.docx"), "--out")
     (tmp_path / "folder.pdf").mkdir()
-    with pytest.raises(WriteError, match="is a folder"):
-        check_report(tmp_path / "folder.pdf")
+    with pytest.raises(WriteError, match=r"--report: .*is a folder"):
+        check_report(tmp_path / "folder.pdf", "--report")

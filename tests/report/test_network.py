@@ -153,7 +153,8 @@ def test_a_value_that_is_a_quartile_is_marked_once():
     analysis = synthetic_analysis(only=("worst_case",))
     record = analysis.measures["worst_case"]
     endings = []
-    for value in (record.value, record.details["quantiles"]["median"]):
+    quartiles = record.details["quantiles"]
+    for value in ((quartiles["q1"] + quartiles["median"]) / 2, quartiles["median"]):
         changed = dataclasses.replace(analysis, measures={"worst_case": dataclasses.replace(record, value=value)})
         (figures,) = [block for block in sections(part_of(changed))["worst_case"] if isinstance(block, Figures)]
         endings.append(figures.shown[-1].caption.partition("with ")[2])
@@ -196,3 +197,25 @@ def test_symbols_have_subscripts_and_names_do_not(text, found):
 
 def test_a_number_keeps_its_unit():
     assert unbroken("1.2 ± 0.3, 98.33 %") == "1.2\u00a0±\u00a00.3, 98.33\u00a0%"
+
+
+def test_groups_are_called_what_they_are():
+    """A measure that knows layers alone stands by layer, whatever was asked for."""
+    analysis = synthetic_analysis(only=("connectivity", "norms"))
+    layers = list(dict.fromkeys(tensor["layer"] for tensor in resnet_tensors()))
+    record = Record(1.0, 0.0, groups=dict.fromkeys(layers, 0.5))
+    changed = dataclasses.replace(analysis, measures={**analysis.measures, "norms": record})
+    heads = {one.title: [column.head for column in one.table.columns] for one in substructures(changed)}
+    assert "Norms" not in heads["By role"]
+    assert "Norms" in heads["By layer"]
+    assert all(len(one.table.rows) == len(layers) for one in substructures(changed) if one.title == "By layer")
+
+
+def test_a_distribution_over_parameters_is_not_one_over_samples():
+    analysis = synthetic_analysis(only=("worst_case",))
+    record = analysis.measures["worst_case"]
+    details = {**record.details, "histogram": {"edges": [0.0, 1.0, 2.0], "counts": [4000, 500]}}
+    changed = dataclasses.replace(analysis, measures={"worst_case": dataclasses.replace(record, details=details)})
+    (figures,) = [block for block in sections(part_of(changed))["worst_case"] if isinstance(block, Figures)]
+    # 12.34, the value, lies outside and is no place of it
+    assert figures.shown[-1].caption == "Distribution over 4,500 values, with the quartiles."
