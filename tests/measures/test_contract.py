@@ -19,7 +19,9 @@ from landscape.measures import MEASURES
 # few products: enough for every step of an algorithm to be taken, too few to converge (a density has 3 products)
 SETTINGS = {"rtol": 0.05, "budget": 7.2, "top": 1, "connectivity_batch": 8, "seed": 3, "by": "role"}
 # settings that one measure alone has, where the default ones take long
-OWN: dict[str, dict[str, Any]] = {}
+OWN: dict[str, dict[str, Any]] = {
+    "normalized_curvature_trace": {"layers": "all"},
+}
 
 
 def measure(name: str, problem: Problem) -> Record:
