@@ -55,6 +55,7 @@ TRAINING_STATE = frozenset({"frobenius_distance", "effective_learning_rate", "pr
 NO_PATHS = frozenset({"path_norm"})
 WITH_PATHS = ("linear_regression", "logistic_regression", "deep_linear", "relu_without_bias", "batch_norm")
 NO_SLOPE_IN_X = frozenset({"margin", "jacobian_norm"})
+NO_FACTORS = frozenset({"kfac_gn_norm"})  # a weight is used more than once
 
 
 def case(name: str) -> Case:
@@ -200,7 +201,7 @@ class Tied(nn.Module):
 
 @row
 def tied() -> Case:
-    return Case("tied", Tied(), nn.CrossEntropyLoss(), normal(N, 4), labels(3))
+    return Case("tied", Tied(), nn.CrossEntropyLoss(), normal(N, 4), labels(3), skipped=NO_FACTORS)
 
 
 class Own(nn.Module):
@@ -218,7 +219,7 @@ class Own(nn.Module):
 
 @row
 def own_parameter() -> Case:
-    return Case("own_parameter", Own(), nn.CrossEntropyLoss(), normal(N, 4), labels(3))
+    return Case("own_parameter", Own(), nn.CrossEntropyLoss(), normal(N, 4), labels(3), skipped=NO_FACTORS)
 
 
 @row
@@ -310,7 +311,7 @@ def language_model() -> Case:
     targets[::5, 1] = -100
     return Case(
         "language_model", LanguageModel(), nn.CrossEntropyLoss(), tokens, targets,
-        label_weights=(targets != -100).double().numpy(), skipped=NO_SLOPE_IN_X,
+        label_weights=(targets != -100).double().numpy(), skipped=NO_SLOPE_IN_X | NO_FACTORS,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def linear_tensors(problem: Problem) -> frozenset[str]:
     Cost: on 3 samples, a gradient and T backward passes.
     """
     theta = {name: tensor.detach().requires_grad_() for name, tensor in problem.parameters.items()}
-    batch = next(problem.batches(0, min(_FEW, len(problem))))
+    batch = next(problem.batches(0, min(_FEW, len(problem)), size=_FEW))
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         outputs = problem.outputs(theta, batch.inputs)
         charge("gradient", len(batch))

@@ -249,8 +249,8 @@ class PerSampleGradients:
                 rows = slice(low, min(low + step, len(batch)))
                 inputs, targets = tree_map(lambda t, rows=rows: t[rows], (batch.inputs, batch.targets))
                 found = vmap(grad(single), in_dims=(None, 0, 0))(moving, inputs, targets)
-                for name, G in found.items():
-                    consume(name, 0, rows, G.reshape(G.shape[0], -1))
+                for name, G in found.items():  # copies: gradients of added parameters are one tensor
+                    consume(name, 0, rows, G.reshape(G.shape[0], -1).clone())
         charge("gradient", len(batch))
 
     def _one_by_one(self, batch: Batch, value: Value, consume: Consumer) -> None:
@@ -262,7 +262,7 @@ class PerSampleGradients:
             with sdpa_kernel(SDPBackend.MATH):
                 grads = torch.autograd.grad(value(leaves, one)[0], wanted, allow_unused=True, materialize_grads=True)
             for name, g in zip(self._others, grads, strict=True):
-                consume(name, 0, slice(n, n + 1), g.reshape(1, -1))
+                consume(name, 0, slice(n, n + 1), g.reshape(1, -1).clone())
         charge("gradient", len(batch))
 
     def _vectorises(self) -> bool:

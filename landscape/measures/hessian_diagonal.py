@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from landscape.curvature.products import Way
@@ -21,6 +22,7 @@ from landscape.records import Record
 
 _LEVELS = {"q05": 0.05, "q1": 0.25, "median": 0.5, "q3": 0.75, "q95": 0.95}
 _CLEARLY = 2.0  # standard errors below 0 that make an entry negative beyond its noise
+_ROUNDING = 10.0  # units of rounding of the largest entry: what is closer to 0 has no sign
 
 
 @metered
@@ -53,9 +55,9 @@ def hessian_diagonal(
     Returns:
         A record: `value` the sum, Tr H, with `groups` and `groups_stderr`; `distribution` of all entries and
         `group_distributions` by group: {q05, q1, median, q3, q95, lowest, highest, negative, clearly_negative}, the
-        last two the share of entries below 0, and below 0 by more than two standard errors; the errors of the quantiles
-        and of `negative` in `distribution_stderr` and `group_distributions_stderr`; `relative_error` of the diagonal,
-        `probes`, `estimator`, `histogram` of the entries.
+        last two the share of entries below 0 beyond rounding, and below 0 by more than two standard errors; the errors
+        of the quantiles and of `negative` in `distribution_stderr` and `group_distributions_stderr`; `relative_error`
+        of the diagonal, `probes`, `estimator`, `histogram` of the entries.
 
     Cost: (1 + 2K)/3 gradient-equivalents and 2.4 a probe.
 
@@ -74,8 +76,11 @@ def hessian_diagonal(
     names = [info.name for info in problem.infos]
     by_group = {group: found.trace.of([names.index(n) for n in members]) for group, members in groups.items()}
     whole = found.trace.whole()
-    everything = _summary(found, slice(None))
-    of_groups = {group: _summary(found, entries) for group, entries in group_positions(problem.infos, groups).items()}
+    nothing = _ROUNDING * torch.finfo(problem.dtype).eps * float(found.values.abs().max())
+    everything = _summary(found, slice(None), nothing)
+    of_groups = {
+        group: _summary(found, entries, nothing) for group, entries in group_positions(problem.infos, groups).items()
+    }
     return Record(
         value=whole.value,
         stderr=whole.stderr,
@@ -96,16 +101,16 @@ def hessian_diagonal(
     )
 
 
-def _summary(found: Diagonal, entries: Tensor | slice) -> tuple[dict[str, Any], dict[str, Any]]:
+def _summary(found: Diagonal, entries: Tensor | slice, nothing: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """The distribution of some entries, and the errors of its quantiles and of the share below 0."""
 
     def statistic(diagonal: Tensor) -> np.ndarray:
         chosen = diagonal[entries].cpu().numpy()
-        return np.array([*np.quantile(chosen, list(_LEVELS.values())), (chosen < 0).mean()])
+        return np.array([*np.quantile(chosen, list(_LEVELS.values())), (chosen < -nothing).mean()])
 
     keys = [*_LEVELS, "negative"]
     values = found.values[entries].cpu().numpy()
-    clearly = values < -_CLEARLY * found.variances[entries].sqrt().cpu().numpy()
+    clearly = values < -nothing - _CLEARLY * found.variances[entries].sqrt().cpu().numpy()
     known = dict(zip(keys, map(float, statistic(found.values)), strict=True))
     errors = dict(zip(keys, map(float, found.error_of(statistic)), strict=True))
     extremes = {"lowest": float(values.min()), "highest": float(values.max())}

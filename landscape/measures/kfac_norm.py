@@ -57,7 +57,8 @@ def kfac_gn_norm(
 
     Returns:
         A record: `value`; `groups` by layer, which add up to it; `left_out`, the parameters that have no such factors
-        (those of normalisation, embeddings, recurrent layers); `exact`, else `groups_stderr`, `probes`, `blocks`.
+        (of normalisation, embeddings, recurrent layers) and how many; `exact`, else `groups_stderr`, `probes`,
+        `blocks`.
         `sampling_stderr` is to first order in both factors.
 
     Cost: 2/3 + 2K/3 gradient-equivalents for up to 16 outputs, else 2/3 a probe; 1/3 more where the samples are a
@@ -89,7 +90,7 @@ def kfac_gn_norm(
     details = {
         "exact": exact,
         "outputs": outputs,
-        "left_out": sorted({info.name for info in problem.infos} - forms.covered),
+        "left_out": {info.name: info.size for info in problem.infos if info.name not in forms.covered},
     }
     if not exact:
         details |= {

@@ -247,3 +247,26 @@ def test_a_gradient_that_is_zero_but_for_rounding_disproves_no_rule() -> None:
     small = Case("keys", small.model, small.loss, small.inputs.double(), small.targets)
     check(small, 16)
     assert landscape.connectivity(small.problem()).cost == pytest.approx(1, abs=4 / N)
+
+
+def test_what_a_consumer_overwrites_is_its_own() -> None:
+    """The trap: parameters that are added have one gradient, which `vmap` hands out twice."""
+
+    class Added(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.randn(1, 3)), nn.Parameter(torch.randn(1, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(x + self.a + self.b)
+
+    data = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    problem = Problem(Added().double(), nn.MSELoss(), data)
+    kept, spoilt = {}, {}
+    batch = next(problem.batches())
+    PerSampleGradients(problem).run(batch, lambda name, piece, rows, G: kept.setdefault(name, G.clone()))
+    PerSampleGradients(problem).run(batch, lambda name, piece, rows, G: spoilt.setdefault(name, G.clone()) + G.zero_())
+    assert kept.keys() == spoilt.keys() == {"a", "b"}
+    for name in kept:
+        assert torch.equal(kept[name], spoilt[name])
+        assert kept[name].any()

@@ -27,6 +27,7 @@ OWN: dict[str, dict[str, Any]] = {
     "keskar_sharpness": {"epsilon": 0.02, "steps": 1, "restarts": 0},
     "pac_bayes_sigma": {"of": "loss"},  # which falls under noise whatever the labels are
     "pac_bayes_sigma_magnitude": {"of": "loss", "m": 8},
+    "normalized_curvature_trace": {"layers": "all"},
     "gradient_noise_scale": {"size": 4},
     "local_learning_coefficient": {"nbeta": 10.0, "step_size": 1e-3, "chains": 2, "steps": 4, "m": 16},
 }
