@@ -19,6 +19,11 @@ from landscape.distributed import ALONE, Group
 
 SIZES = (2, 3, 4)
 SETTINGS: dict[str, Any] = {"rtol": 0.2, "budget": 40.0, "connectivity_batch": 10, "by": "layer"}
+MEASURES = (
+    "default", "ggn_trace", "ggn_top_eigenvalues", "fisher_trace", "gauss_newton_norm", "kfac_gn_norm",
+    "normalized_curvature_trace", "ctk_trace", "hessian_diagonal", "curvature_radius", "layer_top_eigenvalues",
+)  # fmt: skip
+OPTIONS = {"normalized_curvature_trace": {"layers": "all"}}
 
 
 def problems() -> Iterator[tuple[str, Problem]]:
@@ -41,7 +46,7 @@ def results(group: Group) -> dict[str, Any]:
     for name, problem in problems():
         batch = 128 if problem.bn == "train" else SETTINGS["connectivity_batch"]
         shared = problem.across(group)
-        document = analyze(shared, **{**SETTINGS, "connectivity_batch": batch}).to_dict()
+        document = analyze(shared, MEASURES, options=OPTIONS, **{**SETTINGS, "connectivity_batch": batch}).to_dict()
         about = {key: document["problem"][key] for key in ("loss", "accuracy", "processes")}
         found[name] = {"measures": document["measures"], **about}
     return found
