@@ -79,7 +79,8 @@ class Diagonal:
         mean = left.mean(0)
         random = (packs - 1) / packs * ((left - mean) ** 2).sum(0)
         bias = (packs - 1) * (mean - statistic(self.values))
-        return np.sqrt(random + bias**2)
+        error: np.ndarray = np.sqrt(random + bias**2)
+        return error
 
 
 def estimate_diagonal(

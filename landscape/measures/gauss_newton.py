@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from landscape.curvature.gauss_newton import factor_of, slopes, squared_products
 from landscape.curvature.linear_tensors import linear_tensors
@@ -24,7 +25,7 @@ from landscape.measures.sharing import Shared
 from landscape.measures.trace_estimate import estimate_trace, exact_record, probed_record
 from landscape.measures.trace_parts import Blocks, Component, Hutchinson, SquaredProducts
 from landscape.parameters import group_parameters, sum_groups
-from landscape.problem import Problem
+from landscape.problem import Batch, Problem
 from landscape.records import Record
 
 DEPENDENT = "with --bn train the samples of a group depend on each other"
@@ -227,6 +228,10 @@ def _empirical(problem: Problem, gradients: PerSampleGradients) -> np.ndarray:
     """w_n/W ||grad l_n||^2 by sample and tensor, (N, T)."""
     values_NT = np.zeros((len(problem), len(problem.infos)))
     for batch in problem.batches():
-        squares = squared_products(problem, gradients, batch, lambda f, batch=batch: [slopes(problem, f, batch)])
+
+        def along(outputs: Tensor, batch: Batch = batch) -> list[Tensor]:
+            return [slopes(problem, outputs, batch)]
+
+        squares = squared_products(problem, gradients, batch, along)
         values_NT[batch.start : batch.stop] = squares.plain[0].numpy()
     return problem.group.sum_array(values_NT)
