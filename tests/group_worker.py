@@ -19,8 +19,8 @@ from landscape.distributed import ALONE, Group
 
 SIZES = (2, 3, 4)
 SETTINGS: dict[str, Any] = {"rtol": 0.2, "budget": 40.0, "connectivity_batch": 10, "by": "layer"}
-# what is sought at shifted weights: all decisions must be the same in all processes
-SHIFTED: dict[str, dict[str, Any]] = {
+# of what is sought at shifted weights all decisions must be the same in all processes
+OPTIONS: dict[str, dict[str, Any]] = {
     "sam_sharpness": {"steps": 3, "restarts": 1},
     "asam_sharpness": {},
     "average_sharpness": {"rho": 0.5},
@@ -28,6 +28,8 @@ SHIFTED: dict[str, dict[str, Any]] = {
     "keskar_sharpness": {"epsilon": 0.05, "steps": 3},
     "pac_bayes_sigma": {"of": "loss"},
     "local_learning_coefficient": {"chains": 3, "steps": 5},
+    "normalized_curvature_trace": {"layers": "all"},
+    "gradient_noise_scale": {"size": 4},
 }
 
 
@@ -51,8 +53,7 @@ def results(group: Group) -> dict[str, Any]:
     for name, problem in problems():
         batch = 128 if problem.bn == "train" else SETTINGS["connectivity_batch"]
         shared = problem.across(group)
-        settings = {**SETTINGS, "connectivity_batch": batch, "options": SHIFTED}
-        document = analyze(shared, ["default", *SHIFTED], **settings).to_dict()
+        document = analyze(shared, ["all"], options=OPTIONS, **{**SETTINGS, "connectivity_batch": batch}).to_dict()
         about = {key: document["problem"][key] for key in ("loss", "accuracy", "processes")}
         found[name] = {"measures": document["measures"], **about}
     return found

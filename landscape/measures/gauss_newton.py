@@ -8,7 +8,7 @@ Legend: N samples, K outputs, P parameters, T parameter tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -229,9 +229,9 @@ def _empirical(problem: Problem, gradients: PerSampleGradients) -> np.ndarray:
     values_NT = np.zeros((len(problem), len(problem.infos)))
     for batch in problem.batches():
 
-        def along_the_slope(f: Tensor, batch: Batch = batch) -> Sequence[Tensor]:
-            return [slopes(problem, f, batch)]
+        def along(outputs: Tensor, batch: Batch = batch) -> list[Tensor]:
+            return [slopes(problem, outputs, batch)]
 
-        squares = squared_products(problem, gradients, batch, along_the_slope)
+        squares = squared_products(problem, gradients, batch, along)
         values_NT[batch.start : batch.stop] = squares.plain[0].numpy()
     return problem.group.sum_array(values_NT)

@@ -198,8 +198,9 @@ class _Forms:
                 moment = _moment(z, self._share(batch))
                 found[name] = found[name] + moment if name in found else moment
         if not found:  # a process without samples
-            of_one = self._outputs.outputs(next(self._problem.batches(0, 1)))
-            found = {name: torch.zeros_like(_moment(one, torch.zeros(1))) for name, one in of_one.items()}
+            one = next(self._problem.batches(0, 1))
+            nothing = 0 * self._share(one)
+            found = {name: _moment(z, nothing) for name, z in self._outputs.outputs(one).items()}
         return {name: self._problem.group.sum(moment) for name, moment in found.items()}
 
     def _share(self, batch: Batch) -> Tensor:

@@ -51,9 +51,9 @@ class Shared:
         start, cost_before, seconds_before = time.perf_counter(), self._cost, self._seconds
         with count_work() as work:
             value = compute()
-        own = self._problem.group.sum_array(np.array(work.gradient_equivalents(len(self._problem))))
+        done = self._problem.group.sum_array(np.array(work.gradient_equivalents(len(self._problem))))
         # what it took from others belongs to it for whoever takes it later
-        cost = float(own) + self._cost - cost_before
+        cost = float(done) + self._cost - cost_before
         seconds = time.perf_counter() - start + self._seconds - seconds_before
         self._kept[need, key] = _Kept(value, cost, seconds)
         self._charged.add((need, key))

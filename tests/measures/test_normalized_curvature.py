@@ -33,18 +33,25 @@ def dense(f: Function, layers, kind):
     return result
 
 
+def kinds(problem, layers, **options):
+    return normalized_curvature_trace(problem, members=layers, **options).details["kinds"]
+
+
 @pytest.mark.parametrize("name", ["logistic_regression", "batch_norm", "layer_and_group_norm", "weighted_and_ignored"])
 @pytest.mark.parametrize("kind", ["fisher", "gauss-newton"])
 def test_with_few_outputs_it_is_the_dense_trace(name, kind):
     small = case(name)
     problem = small.problem()
     layers = group_parameters(problem.infos, "layer")
-    found = normalized_curvature_trace(problem, layers, kind=kind)
-    for layer, value in dense(small.function, layers, kind).items():
-        assert found[layer] == (pytest.approx(value, rel=1e-9), 0.0)
+    record = normalized_curvature_trace(problem, members=layers, kind=kind)
+    expected = dense(small.function, layers, kind)
+    assert record.groups == pytest.approx(expected, rel=1e-9)
+    assert record.value == pytest.approx(sum(expected.values()), rel=1e-9)
+    assert record.stderr == 0
+    assert record.groups == record.details["kinds"][kind.replace("-", "_")]["groups"]
 
 
-@pytest.mark.parametrize("kind", ["fisher", "gauss-newton"])
+@pytest.mark.parametrize("kind", ["fisher", "gauss_newton"])
 def test_with_many_outputs_it_lies_within_its_error_and_knows_no_batch_size(kind):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -52,35 +59,40 @@ def test_with_many_outputs_it_lies_within_its_error_and_knows_no_batch_size(kind
         data = normal(N, 4), labels(20)
     problem = Problem(model, nn.CrossEntropyLoss(), data)
     layers = group_parameters(problem.infos, "layer")
-    found = normalized_curvature_trace(problem, layers, kind=kind)
+    found = kinds(problem, layers, budget=6)[kind]
     f = Function(model, nn.CrossEntropyLoss(), *data, np.ones(N))
-    for layer, value in dense(f, layers, kind).items():
-        estimate, stderr = found[layer]
+    for layer, value in dense(f, layers, kind.replace("_", "-")).items():
+        estimate, stderr = found["groups"][layer], found["groups_stderr"][layer]
         assert 0 <= stderr < 0.2 * estimate  # 0: signs are exact where J J' is a multiple of the identity
         assert abs(estimate - value) <= 4 * stderr + 1e-9 * value
-    parts = normalized_curvature_trace(Problem(model, nn.CrossEntropyLoss(), data, batch_size=7), layers, kind=kind)
-    for layer in layers:
-        assert parts[layer] == pytest.approx(found[layer], rel=1e-10)
+    parts = kinds(Problem(model, nn.CrossEntropyLoss(), data, batch_size=7), layers, budget=6)[kind]
+    assert parts["groups"] == pytest.approx(found["groups"], rel=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["fisher", "gauss-newton"])
 def test_the_scale_of_weights_before_a_normalisation_does_not_matter(kind):
     small = case("batch_norm")
     norm, convolution = small.model[1], small.model[0]
-    norm.eps = 0.0
-    layers = {"0": ("0.weight",)}
-    before = normalized_curvature_trace(small.problem(), layers, kind=kind)
+    norm.eps = 1e-14  # which does not scale with the weights
+    before = normalized_curvature_trace(small.problem(), kind=kind)
     with torch.no_grad():
         convolution.weight *= 3.0
         norm.running_mean *= 3.0
         norm.running_var *= 9.0
-    after = normalized_curvature_trace(small.problem(), layers, kind=kind)
-    assert after["0"][0] == pytest.approx(before["0"][0], rel=1e-10)
+    after = normalized_curvature_trace(small.problem(), kind=kind)
+    assert set(before.groups) == {"0", "3"}  # the layers that feed a normalisation, found by themselves
+    assert after.groups == pytest.approx(before.groups, rel=1e-10)
 
 
-def test_a_loss_without_a_known_curvature_has_no_fisher_trace():
+def test_which_layers_are_measured():
+    problem = case("logistic_regression").problem()
+    with pytest.raises(NotApplicableError, match="feeds a batch normalisation"):
+        normalized_curvature_trace(problem)
+    assert normalized_curvature_trace(problem, layers="all").value > 0
+
+
+def test_a_loss_without_label_distribution_has_no_fisher_trace():
     problem = Problem(nn.Linear(3, 2), lambda f, y: (f - y).abs().sum(1), (torch.randn(4, 3), torch.randn(4, 2)))
-    layers = group_parameters(problem.infos, "layer")
-    with pytest.raises(NotApplicableError, match="is not known"):
-        normalized_curvature_trace(problem, layers, kind="fisher")
-    assert normalized_curvature_trace(problem, layers, kind="gauss-newton")
+    with pytest.raises(NotApplicableError, match="no label distribution"):
+        normalized_curvature_trace(problem, layers="all", kind="fisher")
+    assert "fisher" not in normalized_curvature_trace(problem, layers="all").details["kinds"]
