@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from landscape.curvature.shifted import Shifted
 from landscape.errors import NonFiniteError, NotApplicableError, OptionError
 from landscape.linalg.chains import between_chains, split_rhat
 from landscape.linalg.precision import wide
@@ -182,11 +181,12 @@ class _Sampler:
             problem = problem.reordered(order)
         self.samples = min(m, len(problem))
         self._batches = SampleGroups(problem, m)
-        base = Shifted(problem).values()
-        products_N = base.losses * base.weights
-        self._base_J = [float(products_N[a:b].sum() / base.weights[a:b].sum()) for a, b in self._batches.spans]
-        self._loss = base.loss
         self._losses = [self._batches.group(j) for j in range(len(self._batches))]
+        base_J = np.zeros(len(self._losses))
+        for j in self._group.share(len(self._losses)):
+            base_J[j] = self._losses[j].values().loss  # by the very batches of the chains: the same rounding
+        self._base_J = self._group.sum_array(base_J)
+        self._loss = float(self._batches.omega @ self._base_J)
 
     def run(self, chain: int, steps: int, eps: float, start: int) -> _Chain:
         """A chain from w*; it ends where its loss is not finite, which all further steps then are, too."""

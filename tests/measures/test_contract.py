@@ -185,6 +185,9 @@ def compare(got: Any, expected: Any, where: str) -> None:
         assert len(got) == len(expected), where
         scale = max([abs(v) for v in expected if isinstance(v, float)], default=0.0)
         for i, (a, b) in enumerate(zip(got, expected, strict=True)):
+            if isinstance(b, list):
+                compare(a, b, f"{where}[{i}]")
+                continue
             assert a == pytest.approx(b, rel=1e-10, abs=1e-10 * scale), f"{where}[{i}]"
     elif isinstance(expected, float):
         assert got == pytest.approx(expected, rel=1e-10, abs=1e-13), where

@@ -138,7 +138,7 @@ def test_the_second_engine_takes_its_own_measures_and_says_which_it_cannot(probl
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a measure": ({"measures": ["margins"]}, "unknown measure 'margins'. Did you mean margin"),
-    "no measure at all": ({"measures": ["xyz"]}, "unknown measure 'xyz'. Known: all, connectivity,"),
+    "no measure at all": ({"measures": ["xyz"]}, "unknown measure 'xyz'. Known: all, asam_sharpness,"),
     "a setting": ({"rtoll": 0.1}, "unknown setting 'rtoll'. Did you mean rtol"),
     "rtol 0": ({"rtol": 0}, "rtol: expected a value greater than 0, got 0"),
     "rtol 1": ({"rtol": 1}, "rtol: expected a value less than 1, got 1"),
