@@ -73,7 +73,9 @@ class DiagonalSum:
 
     def vector(self) -> Tensor:
         """The sums as (rows, P), or (P,)."""
-        whole = torch.cat([self._gradients.join(name, s).flatten(1) for name, s in self._sums.items()], dim=1)
+        joined = [self._gradients.join(name, s) for name, s in self._sums.items()]
+        # a parameter may be one number, without a dimension to flatten
+        whole = torch.cat([j.reshape(len(j), -1) for j in joined], dim=1)
         return whole if self._apart else whole[0]
 
 

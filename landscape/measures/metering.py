@@ -15,6 +15,7 @@ from landscape.errors import NonFiniteError
 from landscape.measures.sharing import Shared
 from landscape.memory import watch_peak
 from landscape.problem import Problem
+from landscape.problem.checks import check_weights
 from landscape.records import Record
 from landscape.work import count_work
 
@@ -43,6 +44,8 @@ def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Recor
         if isinstance(shared, Shared):
             shared.taken()
         start = time.perf_counter()
+        # a problem follows a model that is being trained: its weights may have left the finite numbers since
+        check_weights(problem.model)
         with count_work() as work, watch_peak(problem.device) as peak:
             record = measure(*args, **kwargs)
         if record.skipped is None and not math.isfinite(record.value):

@@ -93,6 +93,8 @@ def normalized_layers(problem: Problem) -> dict[str, tuple[str, ...]]:
     if inputs.is_floating_point():
         first = next(problem.model.parameters())
         inputs = inputs.to(device=first.device, dtype=first.dtype)
+    if len(inputs) == 1:  # batch normalisation has no statistics of one sample
+        inputs = torch.cat([inputs, inputs])
     followed = {info.name for info in problem.infos}
     names = [layer.name for layer in fed_layers(problem.model, inputs) if layer.name in followed]
     return {name.rpartition(".")[0]: (name,) for name in names}

@@ -22,6 +22,7 @@ from landscape.files import write_atomically
 
 Row = Mapping[str, Any]
 
+OF_EVERY_RUN = ("epoch", "step", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr")
 _COUNTS = frozenset({"epoch", "step", "plateau", "cut"})
 _WORDS = frozenset({"phase"})
 

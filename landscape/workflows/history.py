@@ -12,7 +12,7 @@ import pandas as pd
 
 from landscape.config.recipe import read_recipe
 from landscape.errors import CheckpointError, OptionError, near
-from landscape.training.history import read_history
+from landscape.training.history import OF_EVERY_RUN, read_history
 from landscape.training.run_folder import RunFolder
 from landscape.training.track_file import COLUMNS, read_track
 from landscape.workflows.names import distinct_names
@@ -90,7 +90,7 @@ def _read(path: Path, name: str) -> RunHistory:
         known = [str(h.parent) for h in path.parent.glob("*/history.csv")] if path.parent.is_dir() else []
         offer = near(str(path), known) if known else ""
         raise OptionError(f"{path} holds no history.csv; expected a run folder of landscape train.{offer}")
-    rows = read_history(folder.history, ["epoch", "step", "test_accuracy"])
+    rows = read_history(folder.history, OF_EVERY_RUN)
     if not rows:
         raise CheckpointError(f"{folder.history} is no history of a run: it has no epoch.")
     history = pd.DataFrame(rows)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from oracles import Function, hessian
+from oracles import Function, gauss_newton, hessian
 from torch import Tensor, nn
 
 import landscape
@@ -180,6 +180,15 @@ def test_trace_and_eigenvalue_are_those_of_the_dense_hessian(name: str) -> None:
     assert isinstance(record, Record)
     if record.converged:
         assert abs(record.value - np.linalg.eigvalsh(H)[-1]) <= 0.05 * scale + 1e-100
+
+
+@pytest.mark.parametrize("name", ["one parameter", "one parameter, two classes", "one sample", "perfectly fitted"])
+def test_the_gauss_newton_trace_is_that_of_the_dense_matrix(name: str) -> None:
+    model, loss, x, y = PROBLEMS[name]()
+    G = gauss_newton(Function(model, loss, x, y, np.ones(len(x))))
+    record = measure("ggn_trace", problem(name), budget=60)
+    assert isinstance(record, Record)
+    assert abs(record.value - np.trace(G)) <= 5 * record.stderr + 1e-8 * float(np.abs(G).max()) * len(G)
 
 
 @pytest.mark.parametrize("entry", MEASURES)

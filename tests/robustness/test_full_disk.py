@@ -30,7 +30,9 @@ def whole(folder: Path) -> None:
 
 
 # before anything, at the history, at the first checkpoint, and at the first one with moments in it
-@pytest.mark.parametrize("place", ["config.yaml", "history.csv", "epoch 0", "epoch 1"])
+@pytest.mark.parametrize(
+    "place", ["config.yaml", *(pytest.param(p, marks=pytest.mark.slow) for p in ("history.csv", "epoch 0")), "epoch 1"]
+)
 def test_training(tmp_path: Path, cache: Path, trained: Path, place: str) -> None:
     initial = (trained / "run" / "checkpoints" / "epoch-0000.pt").stat().st_size
     largest = {"config.yaml": 0, "history.csv": 150, "epoch 0": initial - 1, "epoch 1": initial}[place]
@@ -49,7 +51,7 @@ def test_training(tmp_path: Path, cache: Path, trained: Path, place: str) -> Non
     same_run(tmp_path / "run", trained / "run")
 
 
-@pytest.mark.parametrize("largest", [0, 1500])
+@pytest.mark.parametrize("largest", [0, pytest.param(1500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "command",
     [

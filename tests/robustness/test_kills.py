@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -155,10 +156,10 @@ def _sweep(tmp_path: Path, cache: Path, kills: int) -> None:
     (tmp_path / "s.yaml").write_text(SWEEP)
     command = ["sweep", "s.yaml", "--out", "killed", "--jobs", "1", "-q"]
     draw = random.Random(kills)
-    for kill in range(kills):
+    for _ in range(kills):
         child = Child(command, tmp_path, cache)
-        # its process of the runs starts anew and loads torch: from the first file on there is something to break
-        _wait_for_files(tmp_path / "killed", more_than=kill)
+        # its process of the runs starts anew and loads torch: only then is there something to break
+        _wait_for_change(tmp_path / "killed", child)
         time.sleep(0.5 * draw.random())
         child.kill()
         child.ended()
@@ -174,11 +175,17 @@ def _sweep(tmp_path: Path, cache: Path, kills: int) -> None:
             same_run(tmp_path / name, tmp_path / "killed" / name)
 
 
-def _wait_for_files(folder: Path, more_than: int) -> None:
-    """Wait until a run of the sweep has written its settings."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if any(folder.glob("*/config.yaml")):
-            return
+def _wait_for_change(folder: Path, child: Child) -> None:
+    """Wait until the sweep writes in a run's folder, or is done."""
+
+    def seen() -> dict[Path, int]:
+        found = {}
+        for path in folder.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):  # replaced as it was looked at
+                found[path] = path.stat().st_mtime_ns
+        return found
+
+    before, end = seen(), time.monotonic() + PATIENCE
+    while seen() == before and child.process.is_alive():
+        assert time.monotonic() < end, "the sweep made no run"
         time.sleep(0.02)
-    raise AssertionError("the sweep made no run")

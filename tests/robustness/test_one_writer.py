@@ -51,6 +51,7 @@ def test_a_run_folder(tmp_path: Path, cache: Path, training: Child) -> None:
     third.ended()
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep(tmp_path: Path, cache: Path) -> None:
     """A run that is trained elsewhere fails for the sweep, in a line, and stops no other."""
     child = Child([*LONG[:-1], "runs/seed=0"], tmp_path, cache)
