@@ -63,7 +63,7 @@ class BatchGradients:
 def shuffled(problem: Problem, seed: int) -> Problem:
     """The same problem with its samples in an order that the seed draws: batches of neighbours are then random."""
     order = np.random.default_rng(seed).permutation(len(problem))
-    return problem.choose(torch.from_numpy(order))
+    return problem.reordered(torch.from_numpy(order))
 
 
 def check_sizes(sizes: Sequence[int], samples: int, *, bn: str = "eval") -> list[int]:

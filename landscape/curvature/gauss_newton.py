@@ -122,7 +122,8 @@ def squared_products(
 
     gradients.pull(batch, choose, reduce)
     share = (batch.weights.double() / problem.total_weight).cpu()[None, :, None]
-    both = [torch.stack(rows).double().cpu() * share for rows in (plain, scaled)]
+    none = torch.zeros(0, len(batch), len(columns))  # of no cotangent
+    both = [torch.stack(rows).double().cpu() * share if rows else none.double() for rows in (plain, scaled)]
     return Squares(both[0], both[1] if scales is not None else None)
 
 
