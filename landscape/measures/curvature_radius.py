@@ -18,6 +18,7 @@ from landscape.curvature.products import Way
 from landscape.measures.diagonal_estimate import Diagonal, estimate_diagonal
 from landscape.measures.distribution import histogram, quantiles
 from landscape.measures.metering import Progress, announce, metered
+from landscape.measures.rounding import zero_rounding
 from landscape.measures.sharing import Shared
 from landscape.parameters import flatten, group_parameters, group_positions
 from landscape.problem import Problem
@@ -94,7 +95,7 @@ def curvature_radius(
         "groups": group_positions(problem.infos, groups),
         "layers": group_positions(problem.infos, group_parameters(problem.infos, "layer")),
     }
-    g_P = gradient(problem)
+    g_P = zero_rounding(problem, gradient(problem))
     parabola_P = flatten(problem.parameters).abs() / g_P.abs()  # 0/0 is NaN
     found = {"parabola": _way(parabola_P, sets, cap)}
     chosen_P, converged = parabola_P, True
@@ -109,7 +110,7 @@ def curvature_radius(
             on_progress=on_progress,
         )
         above_P, converged = (1 + g_P.double().square()).pow(1.5), diagonal.converged
-        chosen_P = above_P / diagonal.values.abs()
+        chosen_P = above_P / zero_rounding(problem, diagonal.values).abs()
         found["diagonal"] = _way(chosen_P, sets, cap, above_P, diagonal)
     else:
         announce(on_progress, 1.0)
@@ -133,7 +134,7 @@ def curvature_radius(
 
 def parabola_radii(problem: Problem, *, by: str = "layer", cap: float = CAP) -> dict[str, Radius]:
     """|theta_i / g_i| by group. Cost: 1 gradient-equivalent."""
-    radii_P = flatten(problem.parameters).abs() / gradient(problem).abs()
+    radii_P = flatten(problem.parameters).abs() / zero_rounding(problem, gradient(problem)).abs()
     groups = group_positions(problem.infos, group_parameters(problem.infos, by))
     return {group: _radius(radii_P[entries], cap) for group, entries in groups.items()}
 

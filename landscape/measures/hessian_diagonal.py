@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from landscape.curvature.products import Way
 from landscape.measures.diagonal_estimate import Diagonal, estimate_diagonal
 from landscape.measures.distribution import histogram
 from landscape.measures.metering import Progress, metered
+from landscape.measures.rounding import zero_rounding
 from landscape.measures.sharing import Shared
 from landscape.parameters import group_parameters, group_positions
 from landscape.problem import Problem
@@ -22,7 +22,6 @@ from landscape.records import Record
 
 _LEVELS = {"q05": 0.05, "q1": 0.25, "median": 0.5, "q3": 0.75, "q95": 0.95}
 _CLEARLY = 2.0  # standard errors below 0 that make an entry negative beyond its noise
-_ROUNDING = 10.0  # units of rounding of the largest entry: what is closer to 0 has no sign
 
 
 @metered
@@ -76,10 +75,9 @@ def hessian_diagonal(
     names = [info.name for info in problem.infos]
     by_group = {group: found.trace.of([names.index(n) for n in members]) for group, members in groups.items()}
     whole = found.trace.whole()
-    nothing = _ROUNDING * torch.finfo(problem.dtype).eps * float(found.values.abs().max())
-    everything = _summary(found, slice(None), nothing)
+    everything = _summary(problem, found, slice(None))
     of_groups = {
-        group: _summary(found, entries, nothing) for group, entries in group_positions(problem.infos, groups).items()
+        group: _summary(problem, found, entries) for group, entries in group_positions(problem.infos, groups).items()
     }
     return Record(
         value=whole.value,
@@ -96,21 +94,21 @@ def hessian_diagonal(
             "relative_error": found.relative_error,
             "probes": found.probes,
             "estimator": found.estimator,
-            "histogram": histogram(found.values.cpu().numpy(), anchor=0.0),
+            "histogram": histogram(zero_rounding(problem, found.values).cpu().numpy(), anchor=0.0),
         },
     )
 
 
-def _summary(found: Diagonal, entries: Tensor | slice, nothing: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def _summary(problem: Problem, found: Diagonal, entries: Tensor | slice) -> tuple[dict[str, Any], dict[str, Any]]:
     """The distribution of some entries, and the errors of its quantiles and of the share below 0."""
 
     def statistic(diagonal: Tensor) -> np.ndarray:
-        chosen = diagonal[entries].cpu().numpy()
-        return np.array([*np.quantile(chosen, list(_LEVELS.values())), (chosen < -nothing).mean()])
+        chosen = zero_rounding(problem, diagonal)[entries].cpu().numpy()
+        return np.array([*np.quantile(chosen, list(_LEVELS.values())), (chosen < 0).mean()])
 
     keys = [*_LEVELS, "negative"]
-    values = found.values[entries].cpu().numpy()
-    clearly = values < -nothing - _CLEARLY * found.variances[entries].sqrt().cpu().numpy()
+    values = zero_rounding(problem, found.values)[entries].cpu().numpy()
+    clearly = values < -_CLEARLY * found.variances[entries].sqrt().cpu().numpy()
     known = dict(zip(keys, map(float, statistic(found.values)), strict=True))
     errors = dict(zip(keys, map(float, found.error_of(statistic)), strict=True))
     extremes = {"lowest": float(values.min()), "highest": float(values.max())}

@@ -5,6 +5,8 @@ Legend: N samples, K outputs, B blocks, k probes, L layers, T locations, G group
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,6 +36,7 @@ def kfac_gn_norm(
     rtol: float = 0.05,
     budget: float = 200.0,
     seed: int = 0,
+    by: str = "role",
     on_progress: Progress | None = None,
 ) -> Record:
     """The squared norm of theta in the K-FAC approximation of the Gauss-Newton matrix of the outputs.
@@ -53,11 +56,12 @@ def kfac_gn_norm(
         rtol: stop at this relative standard error where probes are used.
         budget: gradient-equivalents at most; decides between the exact way and probes too.
         seed: of the probes.
+        by: with `layer` the layers are the record's groups; they are told in any case.
         on_progress: hears the running estimate.
 
     Returns:
-        A record: `value`; `groups` by layer, which add up to it; `left_out`, the parameters that have no such factors
-        (of normalisation, embeddings, recurrent layers) and how many; `exact`, else `groups_stderr`, `probes`,
+        A record: `value`; `layers`, which add up to it; `left_out`, the parameters that have no such factors
+        (of normalisation, embeddings, recurrent layers) and how many; `exact`, else `layers_stderr`, `probes`,
         `blocks`.
         `sampling_stderr` is to first order in both factors.
 
@@ -87,17 +91,22 @@ def kfac_gn_norm(
         values_NL = np.empty(0)
     whole = found.whole()
     by_layer = {name: found.of([column]) for column, name in enumerate(forms.names)}
-    details = {
+    values = {name: e.value for name, e in by_layer.items()}
+    errors = {name: e.stderr for name, e in by_layer.items()}
+    details: dict[str, Any] = {
+        "layers": values,
         "exact": exact,
         "outputs": outputs,
         "left_out": {info.name: info.size for info in problem.infos if info.name not in forms.covered},
     }
     if not exact:
         details |= {
-            "groups_stderr": {name: e.stderr for name, e in by_layer.items()},
+            "layers_stderr": errors,
             "probes": found.parts["trace"].shape[1],
             "blocks": len(blocks.spans),
         }
+        if by == "layer":
+            details["groups_stderr"] = errors
     sampling = 0.0
     if share < 1:
         other_NL = forms.other_side()
@@ -115,7 +124,7 @@ def kfac_gn_norm(
         stderr=whole.stderr,
         sampling_stderr=sampling,
         converged=found.converged,
-        groups={name: e.value for name, e in by_layer.items()},
+        groups=values if by == "layer" else {},
         details=details,
     )
 
@@ -152,6 +161,8 @@ class _Forms:
         """As `Component`, with layers in place of tensors."""
         problem = self._problem
         found = np.zeros((len(problem.blocks()), len(probes), len(self.names)))
+        if not len(probes):
+            return found[[b for b, _, _ in self.blocks.spans]]
         for batch in problem.batches():
 
             def signs(f: Tensor, batch: Batch = batch) -> list[Tensor]:

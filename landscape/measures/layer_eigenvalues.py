@@ -19,6 +19,7 @@ from landscape.records import Record
 from landscape.work import WEIGHTS, through_part
 
 WEIGHT_BLOCKS = "weights"
+_MORE = 1.5  # times a block's share of the products; most settle with fewer
 _LAYERS = 1_000_008  # keeps the starts apart from those of other runs
 
 
@@ -29,6 +30,7 @@ def layer_top_eigenvalues(
     rtol: float = 0.05,
     budget: float = 200.0,
     seed: int = 0,
+    by: str = "role",
     hvp: Way = "exact",
     blocks: str = WEIGHT_BLOCKS,
     on_progress: Progress | None = None,
@@ -41,19 +43,20 @@ def layer_top_eigenvalues(
     Args:
         problem: the problem.
         rtol: relative error of each eigenvalue to reach.
-        budget: gradient-equivalents at most, for all blocks together: each may take as many products as the others, and
-            what it leaves goes to the next. The last layers come first.
+        budget: gradient-equivalents at most, for all blocks together: each may take half as many products again as
+            would be its share, and what it leaves goes to the next. The last layers come first.
         seed: of the start vectors.
+        by: where the blocks are such a grouping they are the record's groups; they are told in any case.
         hvp: how products are made (see `landscape.curvature.products`).
         blocks: `weights`, a block for each tensor of two or more dimensions (every tensor where there is none), or a
             grouping of the parameters as for `by` of other measures: `layer`, `role`, `tensor`, patterns.
         on_progress: hears which block is at work.
 
     Returns:
-        A record: `value` the largest of the blocks' eigenvalues with its error bound; `groups`, and with them by block
-        `groups_stderr` (error bounds), `most_negative` (lowest Ritz values), `products` and `settled` (whether the
-        error is at most rtol); `largest`, the block of `value`; `last_layer`, the block of the weights that the forward
-        pass uses last, and `last_layer_value`. `sampling_stderr` is to first order that of `value`.
+        A record: `value` the largest of the blocks' eigenvalues with its error bound; `blocks`: {value, stderr (error
+        bound), most_negative (lowest Ritz value), products, settled (whether the error is at most rtol)} of each;
+        `largest`, the block of `value`; `last_layer`, the block of the weights that the forward pass uses last, and
+        `last_layer_value`. `sampling_stderr` is to first order that of `value`.
 
     Cost: a product counts 2.4 gradient-equivalents times the share of the network's multiplications in the layers from
     the block on.
@@ -69,7 +72,9 @@ def layer_top_eigenvalues(
     left, waiting = budget - kept, dict(shares)
     found: dict[str, tuple[Spectrum, bool]] = {}
     for name in sorted(members, key=lambda name: shares[name]):
-        most = max(1, affordable_products(left, WEIGHTS["hessian_product"] * sum(waiting.values())))
+        share = left / (WEIGHTS["hessian_product"] * sum(waiting.values()))
+        mine = affordable_products(left, WEIGHTS["hessian_product"] * shares[name])
+        most = max(1, min(mine, int(_MORE * share + 1e-9)))
         with through_part(shares[name]):
             run = krylov_run(
                 HessianOperator(problem, way=hvp, names=members[name]),
@@ -100,12 +105,19 @@ def layer_top_eigenvalues(
         stderr=errors[largest],
         sampling_stderr=sampling,
         converged=all(certain for _, certain in found.values()),
-        groups=values,
+        groups=_named(problem, values, blocks, by),
         details={
-            "groups_stderr": errors,
-            "most_negative": {name: float(ritz[name].values[-1]) for name in members},
-            "products": {name: found[name][0].steps for name in members},
-            "settled": {name: found[name][1] for name in members},
+            "groups_stderr": _named(problem, errors, blocks, by),
+            "blocks": {
+                name: {
+                    "value": values[name],
+                    "stderr": errors[name],
+                    "most_negative": float(ritz[name].values[-1]),
+                    "products": found[name][0].steps,
+                    "settled": found[name][1],
+                }
+                for name in members
+            },
             "largest": largest,
             "last_layer": last_block,
             "last_layer_value": None if last_block is None else values[last_block],
@@ -126,3 +138,12 @@ def _last_weights(problem: Problem, order: Mapping[str, Use]) -> str:
     weights = [info.name for info in problem.infos if len(info.shape) >= 2] or [info.name for info in problem.infos]
     seen = [name for name in weights if name in order]
     return max(seen, key=lambda name: order[name].last) if seen else weights[-1]
+
+
+def _named(problem: Problem, values: Mapping[str, float], blocks: str, by: str) -> dict[str, float]:
+    """The blocks' values by group, where the blocks are the groups that `by` asks for; else none."""
+    if blocks == by or (blocks == WEIGHT_BLOCKS and by == "tensor"):
+        return dict(values)
+    layers = {info.name: info.layer for info in problem.infos}
+    named = {layers[name]: value for name, value in values.items()} if blocks == WEIGHT_BLOCKS and by == "layer" else {}
+    return named if len(named) == len(values) else {}

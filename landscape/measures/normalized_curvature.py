@@ -40,6 +40,7 @@ def normalized_curvature_trace(
     rtol: float = 0.05,
     budget: float = 200.0,
     seed: int = 0,
+    by: str = "role",
     kind: Kind = "gauss-newton",
     layers: Layers = "normalized",
     members: Mapping[str, Sequence[str]] | None = None,
@@ -59,7 +60,8 @@ def normalized_curvature_trace(
         rtol: stop at this relative standard error of the sum over the layers, where probes are used.
         budget: gradient-equivalents at most for each kind; decides between the exact way and probes too.
         seed: of the probes.
-        kind: whose traces are `value` and `groups`.
+        by: with `layer` the layers are the record's groups; they are told in any case.
+        kind: whose traces are `value` and `layers`.
         layers: `normalized`, those that feed a batch normalisation, where the product means what it says above, or
             `all`, every layer's weights of two or more dimensions.
         members: layer name -> the names of its parameters, in place of `layers`.
@@ -67,8 +69,8 @@ def normalized_curvature_trace(
         on_progress: hears the expected cost.
 
     Returns:
-        A record: `value` the sum over the layers, `groups` by layer with `groups_stderr`, and `kinds`: {value, stderr,
-        groups, groups_stderr} of both; `fisher` is missing where the loss defines no label distribution.
+        A record: `value` the sum over the layers, `layers` with `layers_stderr`, and `kinds`: {value, stderr, layers,
+        layers_stderr} of both; `fisher` is missing where the loss defines no label distribution.
 
     Cost: (1 + 2K)/3 gradient-equivalents for each kind exactly.
 
@@ -90,16 +92,19 @@ def normalized_curvature_trace(
         for one in METRICS
         if one == "gauss-newton" or problem.fisher_form is not None
     }
-    whole, by_layer, converged = found[kind]
+    kinds = {one.replace("-", "_"): _plain(*estimates[:2]) for one, estimates in found.items()}
+    (whole, _, converged), mine = found[kind], kinds[kind.replace("-", "_")]
     return Record(
         value=whole.value,
         stderr=whole.stderr,
         sampling_stderr=whole.sampling_stderr,
         converged=converged,
-        groups={layer: e.value for layer, e in by_layer.items()},
+        groups=mine["layers"] if by == "layer" else {},
         details={
-            "groups_stderr": {layer: e.stderr for layer, e in by_layer.items()},
-            "kinds": {one.replace("-", "_"): _plain(*estimates[:2]) for one, estimates in found.items()},
+            "layers": mine["layers"],
+            "layers_stderr": mine["layers_stderr"],
+            **({"groups_stderr": mine["layers_stderr"]} if by == "layer" else {}),
+            "kinds": kinds,
         },
     )
 
@@ -163,6 +168,6 @@ def _plain(whole: BlockEstimate, by_layer: Mapping[str, BlockEstimate]) -> dict[
     return {
         "value": whole.value,
         "stderr": whole.stderr,
-        "groups": {layer: e.value for layer, e in by_layer.items()},
-        "groups_stderr": {layer: e.stderr for layer, e in by_layer.items()},
+        "layers": {layer: e.value for layer, e in by_layer.items()},
+        "layers_stderr": {layer: e.stderr for layer, e in by_layer.items()},
     }

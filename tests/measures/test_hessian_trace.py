@@ -16,8 +16,10 @@ from torch import nn
 
 import landscape
 from landscape import Problem, Record
+from landscape.curvature.per_sample import PerSampleGradients
 from landscape.errors import OptionError
 from landscape.linalg.probes import rademacher
+from landscape.measures.trace_parts import Blocks, SquaredProducts
 
 SEEDS = 200
 
@@ -300,3 +302,15 @@ def test_a_loss_that_is_not_convex_is_left_whole(loss: nn.Module, targets: torch
     assert record.value < 0
     with pytest.raises(OptionError, match="no convex"):
         landscape.hessian_trace(problem, estimator="gauss-newton")
+
+
+def test_a_part_that_needs_no_more_probes_is_asked_for_none() -> None:
+    """The trap: one part of the trace is precise enough at once, the other is probed again."""
+    problem = case("label_smoothing").problem()
+    record = landscape.hessian_trace(problem, rtol=0.01, budget=120)
+    again = landscape.hessian_trace(problem, rtol=0.2, budget=120)
+    assert record.details["probes"] > again.details["probes"]
+    blocks = Blocks.of(problem)
+    squares = SquaredProducts(problem, PerSampleGradients(problem), blocks, 0, "gauss-newton", few=0)
+    assert squares.sweep(range(2)).shape == (2, 2, len(problem.infos))
+    assert squares.sweep(range(2, 2)).shape == (2, 0, len(problem.infos))

@@ -51,9 +51,11 @@ def test_against_factors_that_are_formed(name: str) -> None:
     layers = {n: m for n, m in small.model.named_modules() if isinstance(m, nn.Linear)}
     expected = by_factors(small.model, small.inputs, layers, small.weights)
     record = landscape.kfac_gn_norm(small.problem(batch_size=7))
-    assert list(record.groups.values()) == pytest.approx(list(expected.values()), rel=1e-10)
+    assert list(record.details["layers"].values()) == pytest.approx(list(expected.values()), rel=1e-10)
     assert record.value == pytest.approx(sum(expected.values()), rel=1e-10)
     assert record.stderr == 0
+    assert record.groups == {}
+    assert landscape.kfac_gn_norm(small.problem(), by="layer").groups == pytest.approx(record.details["layers"])
 
 
 def test_convolutions_with_normalisation_between() -> None:
@@ -68,7 +70,7 @@ def test_convolutions_with_normalisation_between() -> None:
     layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
     expected = by_factors(model, x, layers, np.ones(N))
     record = landscape.kfac_gn_norm(Problem(model, nn.CrossEntropyLoss(), (x, y)))
-    assert record.groups == pytest.approx(expected, rel=1e-10)
+    assert record.details["layers"] == pytest.approx(expected, rel=1e-10)
     assert record.details["left_out"] == {"1.weight": 4, "1.bias": 4}
 
 
@@ -78,7 +80,7 @@ def test_lemma_2_of_a_linear_network() -> None:
     square = (f**2).sum(1).mean()
     record = landscape.kfac_gn_norm(small.problem())
     assert record.value == pytest.approx(3 * square, rel=1e-12)
-    assert list(record.groups.values()) == pytest.approx([square] * 3, rel=1e-12)
+    assert list(record.details["layers"].values()) == pytest.approx([square] * 3, rel=1e-12)
 
 
 def test_theorem_1_with_whitened_inputs() -> None:

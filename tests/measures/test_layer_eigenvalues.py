@@ -21,13 +21,17 @@ def test_blocks_against_dense(name: str) -> None:
     H = oracles.hessian(small.function)
     record = landscape.layer_top_eigenvalues(small.problem(), rtol=1e-7, budget=1e4)
     assert record.converged
-    for block, value in record.groups.items():
-        at = small.function.columns([block])
+    for block, found in record.details["blocks"].items():
+        value, at = found["value"], small.function.columns([block])
         values = np.linalg.eigvalsh(H[np.ix_(at, at)])
-        error = record.details["groups_stderr"][block]
+        error = found["stderr"]
         assert value == pytest.approx(values[-1], abs=error + 1e-11 * np.abs(H).max()), block
-        assert record.details["most_negative"][block] >= values[0] - 1e-11 * np.abs(H).max()
-    assert record.value == max(record.groups.values()) == record.groups[record.details["largest"]]
+        assert found["most_negative"] >= values[0] - 1e-11 * np.abs(H).max()
+    of_all = [found["value"] for found in record.details["blocks"].values()]
+    assert record.value == max(of_all) == record.details["blocks"][record.details["largest"]]["value"]
+    assert record.groups == {}
+    by_tensor = landscape.layer_top_eigenvalues(small.problem(), rtol=1e-7, budget=1e4, by="tensor")
+    assert list(by_tensor.groups.values()) == of_all
     assert record.value <= np.linalg.eigvalsh(H)[-1] + record.stderr + 1e-12  # interlacing
 
 
@@ -35,7 +39,7 @@ def test_blocks_against_dense(name: str) -> None:
 def test_other_blocks(blocks: str) -> None:
     small = case("weighted_and_ignored")
     H = oracles.hessian(small.function)
-    record = landscape.layer_top_eigenvalues(small.problem(), rtol=1e-8, budget=1e4, blocks=blocks)
+    record = landscape.layer_top_eigenvalues(small.problem(), rtol=1e-8, budget=1e4, blocks=blocks, by=blocks)
     for name, members in landscape.measures.layer_eigenvalues._members(small.problem(), blocks).items():
         at = small.function.columns(members)
         assert record.groups[name] == pytest.approx(np.linalg.eigvalsh(H[np.ix_(at, at)])[-1], rel=1e-6)
@@ -75,8 +79,8 @@ def test_the_budget_is_shared_by_the_blocks_and_counts_what_they_take() -> None:
     record = landscape.layer_top_eigenvalues(problem, rtol=1e-12, budget=20)
     assert not record.converged
     assert record.cost <= 20
-    assert len(set(record.details["products"].values())) <= 2
+    assert all(block["products"] >= 1 for block in record.details["blocks"].values())
     whole = landscape.layer_top_eigenvalues(problem, rtol=1e-3, budget=1e3)
-    steps = whole.details["products"]
+    steps = {name: block["products"] for name, block in whole.details["blocks"].items()}
     order = uses(problem)
     assert whole.cost == pytest.approx(sum(2.4 * steps[name] * order[name].share for name in steps))

@@ -43,12 +43,12 @@ def test_with_few_outputs_it_is_the_dense_trace(name, kind):
     small = case(name)
     problem = small.problem()
     layers = group_parameters(problem.infos, "layer")
-    record = normalized_curvature_trace(problem, members=layers, kind=kind)
+    record = normalized_curvature_trace(problem, members=layers, kind=kind, by="layer")
     expected = dense(small.function, layers, kind)
     assert record.groups == pytest.approx(expected, rel=1e-9)
     assert record.value == pytest.approx(sum(expected.values()), rel=1e-9)
     assert record.stderr == 0
-    assert record.groups == record.details["kinds"][kind.replace("-", "_")]["groups"]
+    assert record.groups == record.details["kinds"][kind.replace("-", "_")]["layers"]
 
 
 @pytest.mark.parametrize("kind", ["fisher", "gauss_newton"])
@@ -62,11 +62,11 @@ def test_with_many_outputs_it_lies_within_its_error_and_knows_no_batch_size(kind
     found = kinds(problem, layers, budget=6)[kind]
     f = Function(model, nn.CrossEntropyLoss(), *data, np.ones(N))
     for layer, value in dense(f, layers, kind.replace("_", "-")).items():
-        estimate, stderr = found["groups"][layer], found["groups_stderr"][layer]
+        estimate, stderr = found["layers"][layer], found["layers_stderr"][layer]
         assert 0 <= stderr < 0.2 * estimate  # 0: signs are exact where J J' is a multiple of the identity
         assert abs(estimate - value) <= 4 * stderr + 1e-9 * value
     parts = kinds(Problem(model, nn.CrossEntropyLoss(), data, batch_size=7), layers, budget=6)[kind]
-    assert parts["groups"] == pytest.approx(found["groups"], rel=1e-10)
+    assert parts["layers"] == pytest.approx(found["layers"], rel=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["fisher", "gauss-newton"])
@@ -80,8 +80,8 @@ def test_the_scale_of_weights_before_a_normalisation_does_not_matter(kind):
         norm.running_mean *= 3.0
         norm.running_var *= 9.0
     after = normalized_curvature_trace(small.problem(), kind=kind)
-    assert set(before.groups) == {"0", "3"}  # the layers that feed a normalisation, found by themselves
-    assert after.groups == pytest.approx(before.groups, rel=1e-10)
+    assert set(before.details["layers"]) == {"0", "3"}  # the layers that feed a normalisation, found by themselves
+    assert after.details["layers"] == pytest.approx(before.details["layers"], rel=1e-10)
 
 
 def test_which_layers_are_measured():

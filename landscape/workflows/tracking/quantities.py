@@ -123,8 +123,8 @@ def _normalized_curvature(moment: Moment) -> Iterator[Value]:
     layers = subject.normalized_layers()
     kinds = normalized_curvature_trace(subject.problem, members=layers, seed=subject.seed).details["kinds"]
     for kind, found in kinds.items():
-        for layer, value in found["groups"].items():
-            yield Value(f"normalized_{kind}_trace", value, found["groups_stderr"][layer], layer)
+        for layer, value in found["layers"].items():
+            yield Value(f"normalized_{kind}_trace", value, found["layers_stderr"][layer], layer)
     if "fisher" not in kinds:
         raise NotApplicableError(f"the loss {subject.problem.loss_name} defines no label distribution")
 
