@@ -71,12 +71,14 @@ def training_facts(checkpoint: Checkpoint, model: nn.Module, initial: Path | Non
         CheckpointError: `initial` cannot be read or does not fit the network.
     """
     named: dict[str, Tensor] = dict(model.named_parameters())
-    state = checkpoint.optimizer
-    return TrainingFacts(
-        initial=_initial(checkpoint, named, initial),
-        rates=_rates(state, named) if state is not None else {},
-        adam=_adam(state, named) if state is not None else None,
-    )
+    first = _initial(checkpoint, named, initial)
+    try:
+        state = checkpoint.optimizer
+        if state is not None:
+            return TrainingFacts(initial=first, rates=_rates(state, named), adam=_adam(state, named))
+    except Exception:  # anybody's file: what is no optimizer's state can fail anywhere, and says as little as none
+        pass
+    return TrainingFacts(initial=first)
 
 
 def _initial(checkpoint: Checkpoint, named: Mapping[str, Tensor], given: Path | None) -> dict[str, Tensor] | None:

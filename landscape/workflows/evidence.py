@@ -144,7 +144,7 @@ def read_documents(path: Path) -> list[Analysis]:
         OptionError: the file is not there, is no JSON, or holds no analysis of this version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
     except ValueError as error:
@@ -162,6 +162,11 @@ def read_documents(path: Path) -> list[Analysis]:
         return [Analysis.from_dict(document) for document in documents]
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
+
+
+def _whole_number(digits: str) -> int | float:
+    """JSON's whole numbers know no largest one; what no float can hold is infinite."""
+    return int(digits) if len(digits) < 300 else float(digits)
 
 
 def gather(sources: Sources, measured: Mapping[Path, Analysis]) -> list[Evidence]:

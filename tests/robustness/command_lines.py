@@ -123,6 +123,9 @@ SMALL: dict[str, tuple[str, ...]] = {
     "surface": ("--samples", "16", "--points", "2x2", "--curve-steps", "2"),
     "sweep": ("--jobs", "1", "--dry-run"),
     "reproduce": ("--list",),
+    "verify": ("--samples", "16"),
+    "invariance": ("--samples", "16", "--budget", "4"),
+    "batch-scaling": ("--samples", "64"),
 }
 
 
