@@ -21,6 +21,7 @@ class Line:
 
     Attributes:
         name: of its curves and its run folder.
+        small_name: the same in the small variant, where that is not what `name` says.
         recipe: the recipe that it is trained by, as in `landscape recipes`.
         over: settings in place of the recipe's.
         small: further ones in the small variant.
@@ -30,6 +31,11 @@ class Line:
     recipe: str
     over: Mapping[str, Any] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
+    small_name: str | None = None
+
+    def label(self, *, small: bool) -> str:
+        """The name in one of the two variants."""
+        return self.small_name if small and self.small_name is not None else self.name
 
     def config(self, *, small: bool, data: Mapping[str, str]) -> TrainConfig:
         """The settings of one of the two variants; `data` has the folders of data sets by name."""
@@ -60,7 +66,7 @@ class TrackedFigure:
 
 def _sizes(full: tuple[int, ...], small: tuple[int, ...]) -> tuple[Line, ...]:
     return tuple(
-        Line(f"batch-{size}", "cb-figure10-b8000", {"batch_size": size}, {"batch_size": own})
+        Line(f"batch-{size}", "cb-figure10-b8000", {"batch_size": size}, {"batch_size": own}, f"batch-{own}")
         for size, own in zip(full, small, strict=True)
     )
 
@@ -82,27 +88,29 @@ _PEAK = "Two-phase rates and LARS end above the large batch by linear scaling"
 TRACKED_FIGURES: Mapping[str, TrackedFigure] = {
     "cs-figure2": TrackedFigure(
         "CS", "figure 2", "Norms and connectivity sharpness in training, without bias decay",
-        "the norm of beta grows, and its sharpness with it",
+        "the sharpness of beta grows from next to nothing until the norm of beta is stable, then falls",
         (Line("no-bias-decay", "cs-table2-no-bias-decay"),), "norms,connectivity",
     ),
     "cs-figure3": TrackedFigure(
-        "CS", "figure 3", "The same with decay of beta, of gamma, of all parameters",
-        "decay of beta lowers the sharpness of beta; that of gamma and of the weights follows the norms less",
+        "CS", "figure 3", "The same with decay of beta, of gamma, and stronger decay of weights",
+        "decay of beta lowers its sharpness; of gamma and of the weights that is not clear",
         (
             Line("beta-decay", "cs-table3-beta-decay-cifar10"), Line("gamma-decay", "cs-table3-gamma-decay-cifar10"),
-            Line("decay-of-all", "cs-table2-no-bias-decay", {"decay": "all"}),
+            # The text has 1.0 in place of 0.01; the caption, decay of all parameters: our reading is the text.
+            Line("weight-decay-1", "cs-table2-no-bias-decay", {"weight_decay": 1.0}),
         ), "norms,connectivity",
     ),
     "cs-figure4": TrackedFigure(
-        "CS", "figure 4", "The same with decay of beta, of the parameters that do not decay",
-        "the sharpness of gamma stays low when beta decays",
+        "CS", "figure 4", "The same with decay of beta, for gamma",
+        "the sharpness of gamma falls with that of beta, though gamma does not decay",
         (Line("beta-decay", "cs-table2-beta-decay"),), "norms,connectivity",
     ),
     "tp-figure1": TrackedFigure(
         "TP", "figure 1", "Margins and loss in training, small and large batch",
         "margins are still moving when the loss has reached its plateau",
         tuple(
-            Line(f"{data}-{row}", f"{table}-{row}")
+            # "The learning rate is fixed" there.
+            Line(f"{data}-{row}", f"{table}-{row}", {"schedule": "constant", "lr_steps": None}, small_name=row)
             for data, table in (("cifar10", "tp-table2"), ("cifar100", "tp-table3"))
             for row in ("small-batch", "large-batch")
         ), "margins",
@@ -110,7 +118,11 @@ TRACKED_FIGURES: Mapping[str, TrackedFigure] = {
     "tp-figure3": TrackedFigure(
         "TP", "figure 3", "Top Hessian eigenvalue in training, large batch and two phases",
         "the eigenvalue of the last weight layer (here linear.weight) is lower with two phases",
-        (Line("large-batch", "tp-table2-large-batch"), Line("two-phase", "tp-table2-two-phase")), "top_eigenvalues",
+        tuple(
+            Line(f"{table.removeprefix('tp-')}-{row}", f"{table}-{row}")
+            for table in ("tp-table2", "tp-table5")
+            for row in ("large-batch", "two-phase")
+        ), "top_eigenvalues",
     ),
     "tp-figure4": TrackedFigure("TP", "figure 4", "Learning curves of table 2, CIFAR-10", _PEAK, _curves("tp-table2")),
     "tp-figure5": TrackedFigure("TP", "figure 5", "Learning curves of table 3, CIFAR-100", _PEAK, _curves("tp-table3")),
@@ -129,7 +141,7 @@ TRACKED_FIGURES: Mapping[str, TrackedFigure] = {
     ),
     "wd-figure6": TrackedFigure(
         "WD", "figure 6", "Weight decay of some layers, K-FAC-G and K-FAC-F",
-        "decay of the convolutions helps here too, though they feed batch normalisation",
+        "decay of the convolutions helps here too",
         (*_decayed(f"{_AUG}-kfac-g-decay", "kfac-g"), *_decayed(f"{_AUG}-kfac-f-decay", "kfac-f")),
     ),
     "wd-figure7": TrackedFigure(
@@ -139,12 +151,12 @@ TRACKED_FIGURES: Mapping[str, TrackedFigure] = {
         "normalized_curvature", "layer",
     ),
     "cb-figure1": TrackedFigure(
-        "CB", "figure 1", "Accuracy by batch size", "larger batches end at lower accuracy",
+        "CB", "figure 1", "Accuracy by batch size", "large batches end at lower accuracy",
         _sizes((32, 512, 8192, 49152), (32, 128, 512, 1437)),
     ),
     "cb-figure2": TrackedFigure(
         "CB", "figure 2", "Curvature radius by layer in training",
-        "the radii of the layers differ by orders of magnitude",
+        "the radii of the layers differ widely",
         (Line("baseline", "cb-figure10-b8000"),), "curvature_radius", "layer",
     ),
     "cb-figure5": TrackedFigure(

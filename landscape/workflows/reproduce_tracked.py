@@ -33,8 +33,7 @@ def reproduce_tracked(
 ) -> list[RunHistory]:
     """Train the networks of `figure` in `folder`, or what is left of them, and return how the trainings went.
 
-    In the small variant two networks may have the same settings (two data sets become one); it is then trained once,
-    for the first of them.
+    Networks that have the same settings in the small variant (two data sets become one) are trained once.
 
     Args:
         figure: which networks, and what is followed.
@@ -52,10 +51,12 @@ def reproduce_tracked(
     jobs: dict[str, Job] = {}
     for line in figure.lines:
         config = resolve(line.config(small=small, data=data))
-        here = RunFolder(folder / line.name)
+        if config.digest() in jobs:
+            continue
+        here = RunFolder(folder / line.label(small=small))
         if here.holds_run:
             here.must_hold(config)
-        jobs.setdefault(config.digest(), Job(here.path, config, track=figure.settings(small=small)))
+        jobs[config.digest()] = Job(here.path, config, track=figure.settings(small=small))
     left = missing(list(jobs.values()))
     with closing(run_jobs(left, workers, devices)) as ended:
         for number, end in enumerate(ended, start=1):
