@@ -15,6 +15,7 @@ from landscape_cli import console, options, targets
 from landscape_cli.places import places
 from landscape_cli.reproduce_scaling import reproduce_scaling_figure, takes_scaling
 from landscape_cli.reproduce_sweep import FIGURES, reproduce_figure, sweep_runs
+from landscape_cli.reproduce_tracked import reproduce_tracked_figure, takes_tracked
 
 if TYPE_CHECKING:
     from landscape.config.paper_recipes import Table as PaperTable
@@ -80,8 +81,9 @@ def reproduce(
     # Loaded here: `landscape --help` must not wait for pydantic; the list needs no torch.
     from landscape.config.paper_recipes import tables
     from landscape.config.scaling_figures import SCALING_FIGURES
+    from landscape.config.tracked_figures import TRACKED_FIGURES
 
-    known = [*FIGURES, *SCALING_FIGURES, *tables()]
+    known = [*FIGURES, *SCALING_FIGURES, *TRACKED_FIGURES, *tables()]
     for name in names or ():
         if name not in known:
             raise OptionError(f"unknown table or figure {name!r}.{near(name, known)}")
@@ -93,15 +95,23 @@ def reproduce(
     from landscape.workflows.reproduce import read_documents, write_documents
     from landscape.workflows.reproduction_page import write_page, write_section
 
-    figures = [name for name in names or () if name in FIGURES or name in SCALING_FIGURES]
+    figures = [name for name in names or () if name not in tables()]
     chosen = {name: tables()[name] for name in names or SMALL if name not in figures}
     targets.check_folder(out, "--out")
     if figures and (no_run or page is not None):
         raise OptionError(f"{figures[0]} has no part in --no-run and --page; its finished runs are found without.")
+    tracked = [name for name in figures if name in TRACKED_FIGURES]
+    if tracked and seeds is not None:
+        raise OptionError(f"{tracked[0]} shows single networks, as the paper does; leave out --seeds.")
     folders = {} if no_run else _folders(data or [], _data_of(chosen, figures, small), small)
     where, workers = places(devices, jobs)
     for name in figures:
         place = runs / ("small" if small else "full") / name
+        if name in TRACKED_FIGURES:
+            reproduce_tracked_figure(
+                name, place, out, small=small, data=folders, workers=workers, devices=where, quiet=quiet
+            )
+            continue
         if name in SCALING_FIGURES:
             # the two that are means over the first epoch come from the same runs
             place = place if SCALING_FIGURES[name].first_step else place.with_name("cb-first-epoch")
@@ -164,7 +174,14 @@ def _data_of(chosen: dict[str, PaperTable], figures: list[str], small: bool) -> 
     """Each table or figure with each data set that it trains on."""
     from landscape.config.paper_recipes import recipes_of
     from landscape.config.scaling_figures import SCALING_FIGURES
+    from landscape.config.tracked_figures import TRACKED_FIGURES
 
+    tracked = [
+        (name, line.config(small=small, data={}).data)
+        for name in figures
+        if name in TRACKED_FIGURES
+        for line in TRACKED_FIGURES[name].lines
+    ]
     scaling = [
         (name, str(SCALING_FIGURES[name].scale(small).settings["data"])) for name in figures if name in SCALING_FIGURES
     ]
@@ -173,9 +190,10 @@ def _data_of(chosen: dict[str, PaperTable], figures: list[str], small: bool) -> 
         for name, about in chosen.items()
         for recipe in recipes_of(name, about)
     ]
-    sweeps = [name for name in figures if name not in SCALING_FIGURES]
+    sweeps = [name for name in figures if name in FIGURES]
     return [
         *found,
+        *tracked,
         *scaling,
         *((name, run.config.data) for name in sweeps for run in sweep_runs(name, small=small, seeds=None, data={})),
     ]
@@ -207,6 +225,7 @@ def _folders(given: list[str], wanted: list[tuple[str, str]], small: bool) -> di
 def _list(names: list[str]) -> Table:
     from landscape.config.paper_recipes import recipes_of, tables
     from landscape.config.scaling_figures import SCALING_FIGURES
+    from landscape.config.tracked_figures import TRACKED_FIGURES
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for title in ("name", "paper", "of", "what", "full: runs, network, data, epochs", "small"):
@@ -219,6 +238,9 @@ def _list(names: list[str]) -> Table:
         elif name in SCALING_FIGURES:
             shown = SCALING_FIGURES[name]
             cells = (shown.paper, shown.of, shown.title, *(takes_scaling(name, small) for small in (False, True)))
+        elif name in TRACKED_FIGURES:
+            drawn = TRACKED_FIGURES[name]
+            cells = (drawn.paper, drawn.of, drawn.title, *(takes_tracked(name, small) for small in (False, True)))
         else:
             about = tables()[name]
             recipes = list(recipes_of(name, about))

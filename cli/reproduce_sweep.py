@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as jsons
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,20 +21,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that is a sweep and a correlation: of which paper, what it shows, which measures it takes."""
+    """A figure that is a sweep and a correlation: of which paper, what it shows, which measures it takes.
+
+    `settings` are over those of the sweep, in both variants; `small` are over them in the small one.
+    """
 
     paper: str
     of: str
     title: str
     sweep: str
     measures: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=dict)
 
+
+_MEASURES = ("hessian_trace", "fisher_rao", "connectivity")
+# The small variants: the plain network of figure 1, and a narrow VGG with batch normalisation, as in WD table 1.
+_PLAIN = {"model": "mlp:depth=4,width=32", "data": "digits"}
+_NORMED = {"model": "vgg11-bn:width=0.0625", "data": "digits", "epochs": 20, "warmup": 6}
 
 FIGURES = {
     "cs-figure1": Figure(
-        "CS", "figure 1", "Sharpness against accuracy of nine networks", "cs",
-        ("hessian_trace", "fisher_rao", "connectivity"),
-    )
+        "CS", "figure 1", "Sharpness against accuracy of nine networks", "cs", _MEASURES
+    ),
+    "cs-figure5": Figure(
+        "CS", "figure 5", "The same, CIFAR-100", "cs", _MEASURES, {"data": "cifar100"}, _PLAIN
+    ),
+    "cs-figure6": Figure(
+        "CS", "figure 6", "The same, a deeper VGG with BN", "cs", _MEASURES, {"model": "vgg19-bn"}, _NORMED
+    ),
+    "cs-figure7": Figure(
+        "CS", "figure 7", "The same, a deeper VGG with BN, CIFAR-100", "cs", _MEASURES,
+        {"model": "vgg19-bn", "data": "cifar100"}, _NORMED,
+    ),
 }  # fmt: skip
 
 
@@ -41,7 +61,9 @@ def sweep_runs(name: str, *, small: bool, seeds: int | None, data: dict[str, str
     """The networks of the figure `name`, with the folders of data sets by name in place."""
     from landscape.config.sweep import read_sweep, runs_of, with_changes
 
-    sweep = with_changes(read_sweep(FIGURES[name].sweep), {}, seeds)
+    figure = FIGURES[name]
+    own = {**figure.settings, **(figure.small if small else {})}
+    sweep = with_changes(read_sweep(figure.sweep), own, seeds)
     wanted = runs_of(sweep, small=small)[0].config.data
     over = {"data": f"{wanted}:{data[wanted]}"} if wanted in data else {}
     return runs_of(with_changes(sweep, over), small=small)

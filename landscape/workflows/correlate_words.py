@@ -34,7 +34,10 @@ def remarks(result: Correlations) -> list[Remark]:
         elif one.dropped:
             dropped.setdefault(tuple(f"{name} ({why})" for name, why in one.dropped.items()), []).append(label)
         if one.explained_by and not one.group:
-            words = ", ".join(f"{name} (leaves {two(left)})" for name, left in one.explained_by.items())
+            words = ", ".join(
+                f"{name} (of Spearman's {two(one.coefficients.spearman)} it leaves {two(left)})"
+                for name, left in one.explained_by.items()
+            )
             found.append(Remark(f"warning: {label}: the order is explained by {words}", warns=True))
     found += [Remark(f"refused: {few(labels)}: {reason}") for reason, labels in refused.items()]
     every = len([one for one in result.found if one.refused is None])
