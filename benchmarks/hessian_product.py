@@ -75,7 +75,7 @@ def run(context: Context) -> Outcome:
         *(Contender(peers.CURVLINOPS, f"k = {k}", curvlinops(k)) for k in counts),
         Contender(peers.EIGENTHINGS, "k = 1", eigenthings, lambda: eigenthings(0)),
     ]
-    races = race(contenders, whole(subject.gradient_pass), context.pick(1, 3, 7))
+    races = race(contenders, whole(subject.gradient_pass), context.pick(1, 2, 7))
     peers.release(engine)
     rows = [
         row(one, scale=1 / one.answers[0].products if one.answers and one.answers[0].products else 1.0) for one in races

@@ -26,7 +26,7 @@ LEAST = 7.2  # gradient-equivalents that our estimator takes at the least
 
 def run(context: Context) -> Outcome:
     """Ours and three peers; in a short run on fewer images, carried over to 10,000 as the remarks say."""
-    subject = context.subject.first(context.pick(64, 512, ALL))
+    subject = context.subject.first(context.pick(64, 256, ALL))
     probes = context.pick(2, 4, 6)
     problem = subject.problem()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import time
 import traceback
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subject = stand_in(epochs=1) if scale == "smallest" else choose_subject(_IMAGES[scale], given.cifar10)
         torch.manual_seed(0)
         failures = [name for name in given.names or NAMES if not _one(name, subject, scale, given.results)]
+        print(f"{_processor_seconds():,.0f} s of processor time in all", file=sys.stderr)
     if given.page.is_file():
         write_page(given.page, given.results)
     return 1 if failures else 0
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _one(name: str, subject: Subject, scale: Scale, results: Path) -> bool:
     """Run a benchmark and write its document; False, with the traceback shown, where ours failed: the rest goes on."""
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), _processor_seconds()
 
     def say(what: str) -> None:
         print(f"[{time.perf_counter() - start:6.0f} s] {name}: {what}", file=sys.stderr, flush=True)
@@ -77,6 +79,7 @@ def _one(name: str, subject: Subject, scale: Scale, results: Path) -> bool:
         **about,
         "command": _command(name, scale),
         "took": round(time.perf_counter() - start, 1),
+        "processor_seconds": round(_processor_seconds() - spent, 1),
     }
     write_atomically(results / scale / f"{name}.json", (json.dumps(document, indent=2) + "\n").encode())
     for row in outcome.rows:
@@ -84,6 +87,12 @@ def _one(name: str, subject: Subject, scale: Scale, results: Path) -> bool:
         say(f"{row.who}, {row.what}: {shown}")
     say(f"skipped: {outcome.skipped}" if outcome.skipped else "done")
     return True
+
+
+def _processor_seconds() -> float:
+    """What this process and those that it started and that ended have taken of the processors."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _command(name: str, scale: Scale) -> str:

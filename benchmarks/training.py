@@ -120,8 +120,8 @@ def run(context: Context) -> Outcome:
 
 def _loop(context: Context, outcome: Outcome) -> None:
     large = "resnet8" if context.scale == "smallest" else "resnet20"
-    sizes = [(large, context.pick(8, 256, 512), context.pick(4, 128, 128), context.pick(1, 4, 9))]
-    sizes.append((SMALL, context.pick(8, 512, 512), context.pick(4, 16, 16), context.pick(1, 15, 25)))
+    sizes = [(large, context.pick(8, 256, 512), context.pick(4, 128, 128), context.pick(1, 2, 9))]
+    sizes.append((SMALL, context.pick(8, 512, 512), context.pick(4, 16, 16), context.pick(1, 7, 25)))
     for model, images, batch, repeats in sizes:
         plain = bare_loop(model, images, batch)
         again, ours = bare_loop(model, images, batch), Ours.make(model, images, batch, optimizer="sgd")
@@ -150,7 +150,7 @@ def _adaptive(context: Context, outcome: Outcome) -> None:
     adaptive = Ours.make(model, images, batch, optimizer="sgd", decay="adaptive-beta")
     what = f"{model}, batch {batch}: decay adaptive-beta / no-bias"
     races = race(
-        [Contender(peers.OURS, what, adaptive.epoch, adaptive.epoch)], whole(plain.epoch), context.pick(1, 4, 9)
+        [Contender(peers.OURS, what, adaptive.epoch, adaptive.epoch)], whole(plain.epoch), context.pick(1, 2, 9)
     )
     outcome.rows.append(row(races[0]))
     outcome.bars.append(Bar.row(f"adaptive beta decay / plain decay, {model}, batch {batch}", outcome.rows[-1], 1.03))
@@ -166,7 +166,7 @@ def _two_phase(context: Context, outcome: Outcome) -> None:
     with _ghosts_trained(model, images, micro) as ours:
         ask = last_layer_eigenvalue(ours.state.model, ours.split, batch=images, seed=0, rows=micro)
         features, logits = torch.randn(LARGE, 64), torch.randn(LARGE, 10)
-        repeats = context.pick(1, 3, 3)
+        repeats = context.pick(1, 1, 3)
         races = race(
             [
                 Contender(peers.OURS, "eigenvalue", lambda _: Answer(ask(ours.state.model))),
@@ -203,7 +203,7 @@ def _kfac(context: Context, outcome: Outcome) -> None:
     statistics, inverses = (-(-steps // every) for every in (STATISTICS, INVERSES))
     weights = [(steps - statistics) / steps, (statistics - inverses) / steps, inverses / steps]
     plain = whole(bare_loop(model, batch, batch))
-    for name, repeats in (("kfac-f", context.pick(1, 2, 5)), ("kfac-g", context.pick(1, 2, 5))):
+    for name, repeats in (("kfac-f", context.pick(1, 1, 5)), ("kfac-g", context.pick(1, 1, 5))):
         ours = Ours.make(model, batch, batch, optimizer=f"{name}:statistics={STATISTICS},inverses={INVERSES}")
         first = race([Contender(peers.OURS, f"{model}: {name}, its first step / SGD's", ours.epoch)], plain, 1)
         kinds = ((1, "a step"), (STATISTICS, "a step with statistics"), (INVERSES, "with statistics and inverses"))

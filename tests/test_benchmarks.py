@@ -169,6 +169,7 @@ def test_one_benchmark_from_end_to_end(tmp_path: Path) -> None:
     assert found["versions"]["torch"]
     assert found["machine"].keys() >= {"processor", "cores", "threads", "load"}
     assert found["fallback"] is True
+    assert found["processor_seconds"] > 0
     assert str(ROOT) not in json.dumps(found)
     ours, _, curvlinops, _ = found["rows"]
     assert 0 < ours["cpu_ratio"]["min"] <= ours["cpu_ratio"]["median"] <= ours["cpu_ratio"]["max"]
