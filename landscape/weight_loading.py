@@ -28,7 +28,7 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: Path |
     if not fit.is_whole:
         fit = _without_beginning(own, tensors, source) or fit
     if not fit.is_whole:
-        raise CheckpointError(f"{source} does not fit the network; {fit.complaint()}\n{fit.remedy(model)}")
+        raise CheckpointError(f"{source} does not fit the network; {fit.complaint()} {fit.remedy(model)}")
     model.load_state_dict({name: fit.tensors[name] for name in fit.common}, strict=False)
 
 
