@@ -328,7 +328,7 @@ def test_a_mismatch_lists_missing_unexpected_and_wrongly_shaped_and_changes_noth
     assert "extra4 and 2 more;" in said
     assert "wrongly shaped: conv1.weight (expected (16, 3, 3, 3), got (16, 1, 3, 3))" in said
     assert "of another kind: bn1.bias (expected real numbers, got complex)" in said
-    assert said.count("\n") == 1
+    assert "\n" not in said
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 
 
