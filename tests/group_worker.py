@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "worst_sharpness": {"rho": 0.05, "steps": 3},
     "keskar_sharpness": {"epsilon": 0.05, "steps": 3},
     "pac_bayes_sigma": {"of": "loss"},
+    "pac_bayes_sigma_magnitude": {"of": "loss"},
     "local_learning_coefficient": {"chains": 3, "steps": 5},
     "normalized_curvature_trace": {"layers": "all"},
     "gradient_noise_scale": {"size": 4},

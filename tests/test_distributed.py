@@ -14,6 +14,7 @@ import torch
 from group_worker import SIZES
 
 from landscape import distributed
+from landscape.catalog import CATALOG
 from landscape.config.analysis import AnalysisRun
 from landscape.distributed import ALONE, Devices, Group, parse_devices
 from landscape.errors import DeviceError, OptionError, ProcessError
@@ -75,7 +76,11 @@ def test_every_number_of_every_measure_is_the_same(
 
 
 def test_no_measure_was_left_out(alone: dict[str, Any]) -> None:
-    skipped = {name: {m for m, r in found["measures"].items() if "skipped" in r} for name, found in alone.items()}
+    # nothing was trained; paths need ReLU, and the noise of so few samples hides their gradient
+    without = {name for name, about in CATALOG.items() if about.training_state} | {"path_norm", "gradient_noise_scale"}
+    skipped = {
+        name: {m for m, r in found["measures"].items() if "skipped" in r} - without for name, found in alone.items()
+    }
     assert skipped["batch norm"] == skipped["a subset"] == set()
     assert skipped["ignored labels"] == set()
 

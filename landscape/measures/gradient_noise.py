@@ -13,7 +13,7 @@ from landscape.curvature.noise_scale import NoiseScale, grouped_noise_scale, noi
 from landscape.errors import NotApplicableError
 from landscape.measures.metering import Progress, announce, metered
 from landscape.parameters import group_parameters
-from landscape.problem import Problem
+from landscape.problem import BN_GROUP, Problem
 from landscape.records import Record
 
 
@@ -43,11 +43,15 @@ def gradient_noise_scale(
     Cost: 2 gradient-equivalents.
 
     Raises:
-        NotApplicableError: fewer than three blocks, or |G|^2 is not above 0: the message says what the scale exceeds
-            with 95% confidence.
+        NotApplicableError: blocks that cut a group of statistics (bn="train"), fewer than three blocks, or |G|^2 is not
+            above 0: the message says what the scale exceeds with 95% confidence.
 
     Reference: McCandlish et al. 2018, arXiv:1812.06162, equation 2.8 and appendix A.1.
     """
+    if problem.bn == "train" and size % BN_GROUP:
+        raise NotApplicableError(
+            f"with --bn train blocks are groups of statistics; --set gradient_noise_scale.size={BN_GROUP}"
+        )
     if len(problem) < 3 * size:
         raise NotApplicableError(
             f"the gradient noise scale needs three blocks of {size} samples or more, got {len(problem)} samples"

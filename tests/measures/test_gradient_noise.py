@@ -56,6 +56,8 @@ def test_batch_size_and_repetition_change_nothing() -> None:
 def test_too_few_samples_and_hidden_signals_are_told() -> None:
     with pytest.raises(NotApplicableError, match="three blocks of 32"):
         gradient_noise_scale(case("frozen").problem())
+    with pytest.raises(NotApplicableError, match="size=128"):
+        gradient_noise_scale(case("batch_norm").problem(bn="train"), size=8)
     x = np.random.default_rng(1).normal(0.0, 1.0, (64, 5))
     with pytest.raises(NotApplicableError, match="hides the mean gradient"):
         gradient_noise_scale(linear(x - x.mean(0)), size=4)
