@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rich.console import Group
 from rich.table import Table
@@ -13,6 +13,8 @@ from landscape.records import Analysis, Record
 from landscape.report.numbers import format_count, format_error, format_share, format_short, format_value
 
 VALUE_DIGITS = 5
+TITLES_WIDTH = 100
+"""Characters that the names of measures may take side by side, so that none is cut short."""
 
 
 def analysis_tables(analysis: Analysis, title: str) -> Group:
@@ -22,7 +24,9 @@ def analysis_tables(analysis: Analysis, title: str) -> Group:
         parts.append(_eigenvalues(analysis.measures["top_eigenvalues"]))
     grouped = {name: record for name, record in analysis.measures.items() if record.groups}
     if grouped:
-        parts.append(_substructures(grouped, str(analysis.settings.get("by", "role"))))
+        layers = {tensor.get("layer") for tensor in analysis.problem.get("tensors", ())}
+        by = str(analysis.settings.get("by", "role"))
+        parts.extend(_substructures(table, by, layers) for table in _side_by_side(grouped))
     parts.extend(
         Text(f"{name} was skipped: {record.skipped}", style="dim")
         for name, record in analysis.measures.items()
@@ -78,10 +82,28 @@ def _eigenvalues(record: Record) -> Text:
     return Text("; ".join(words))
 
 
-def _substructures(grouped: dict[str, Record], by: str) -> Table:
-    """One row a group, one column a measure that is known by group; in the order in which the groups first appear."""
-    table = _table(by if by in ("role", "layer", "tensor") else "group", grouped)
+def _side_by_side(grouped: dict[str, Record]) -> list[dict[str, Record]]:
+    """Measures that share groups, as many beside each other as keep their names legible; the others apart."""
+    tables: list[dict[str, Record]] = []
+    for name, record in grouped.items():
+        for table in tables:
+            shared = any(record.groups.keys() & other.groups.keys() for other in table.values())
+            if shared and sum(len(title) + 3 for title in [*table, name]) <= TITLES_WIDTH:
+                table[name] = record
+                break
+        else:
+            tables.append({name: record})
+    return tables
+
+
+def _substructures(grouped: dict[str, Record], by: str, layers: Collection[str | None] = ()) -> Table:
+    """One row a group, one column a measure that is known by group; in the order in which the groups first appear.
+
+    Some measures know layers alone, whatever the others are split by: theirs say so.
+    """
     groups = dict.fromkeys(group for record in grouped.values() for group in record.groups)
+    kind = "layer" if by != "tensor" and all(group in layers for group in groups) else by
+    table = _table(kind if kind in ("role", "layer", "tensor") else "group", grouped)
     for group in groups:
         values = (record.groups.get(group) for record in grouped.values())
         table.add_row(group, *("" if value is None else format_value(value) for value in values))

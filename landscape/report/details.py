@@ -34,13 +34,13 @@ def _any(record: Record, analysis: Analysis) -> Rows:
 
 
 def _short(value: Any) -> str:
-    """A value in a few words; empty where it takes more."""
+    """A value in a few words; empty where it takes more, or is undefined (NaN)."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return format_count(value)
     if isinstance(value, float):
-        return format_value(value)
+        return "" if math.isnan(value) else format_value(value)
     if isinstance(value, str):
         return value if len(value) <= _WORDS else ""
     if isinstance(value, Mapping) and "value" in value:

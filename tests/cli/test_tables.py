@@ -67,3 +67,24 @@ def test_eigenvalues_come_with_their_residuals() -> None:
     )
     lines = shown(replace(ANALYSIS, measures={"top_eigenvalues": record}))
     assert "eigenvalues and residuals: 9.500 ± 0.010, 4.20 ± 0.20; lowest Ritz value -1.000" in lines
+
+
+def test_many_measures_by_group_take_several_tables_and_no_name_is_cut() -> None:
+    names = [f"a_measure_with_a_long_name_{number}" for number in range(9)]
+    measures = {name: Record(1.0, groups={"a": 1.0}) for name in names}
+    text = "\n".join(shown(replace(ANALYSIS, measures=measures)))
+    assert "…" not in text
+    assert all(text.count(name) == 2 for name in names)
+
+
+def test_measures_of_layers_stand_apart_from_those_by_role() -> None:
+    measures = {
+        "hessian_trace": Record(1.0, groups={"linear.weight": 1.0}),
+        "spectral_norms": Record(2.0, groups={"linear1": 2.0}),
+    }
+    problem = {**ANALYSIS.problem, "tensors": [{"name": "linear1.weight", "layer": "linear1"}]}
+    lines = shown(replace(ANALYSIS, measures=measures, problem=problem, settings={"by": "role"}))
+    heads = [line.split("┃")[0].strip() for line in lines if "┃" in line]
+    assert heads == ["measure", "role", "layer"]
+    assert cells(lines, "linear.weight") == ["1.000"]
+    assert cells(lines, "linear1") == ["2.000"]
