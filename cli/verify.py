@@ -29,7 +29,14 @@ def verify(
         ),
     ] = None,
     split: options.Split = "train",
-    samples: options.Samples = "64",
+    samples: Annotated[
+        str,
+        typer.Option(
+            metavar="N|first:N|all",
+            help="How many samples of the split: N drawn by the seed, the first N, or all.",
+            rich_help_panel=options.WHAT,
+        ),
+    ] = "64",
     bn: options.Bn = "eval",
     model: options.Model = None,
     data: options.Data = None,
@@ -39,7 +46,9 @@ def verify(
     rtol: options.Rtol = 0.05,
     budget: options.Budget = 200.0,
     seed: options.Seed = 0,
-    device: options.Device = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu or cuda:0.", rich_help_panel=options.HOW)
+    ] = "auto",
     batch_size: options.BatchSize = None,
     json: Annotated[
         bool, typer.Option("--json", metavar="", help="Standard output carries the findings as JSON.")
@@ -77,7 +86,7 @@ def verify(
         seed=settings.seed,
         rtol=settings.rtol,
         budget=settings.budget,
-        device=device or "auto",
+        device=device,
         batch_size=batch_size,
         on_check=tell,
     )

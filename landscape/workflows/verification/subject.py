@@ -17,6 +17,7 @@ from landscape.workflows.verification.reference import Reference
 
 _DIRECTIONS = 1_000_011  # keeps the vectors of the checks apart from the probes of measures
 _FEW = 16
+_EIGENVALUE_RTOL = 1e-3
 
 
 class Subject:
@@ -77,8 +78,9 @@ class Subject:
 
     @cached_property
     def top(self) -> Record:
-        """The largest eigenvalue."""
-        return top_eigenvalues(self.problem, rtol=self.rtol, budget=self.budget, top=1, seed=self.seed)
+        """The largest eigenvalue, driven so far that a larger one is hardly missed (at 5% one run in a hundred may)."""
+        rtol = min(self.rtol, _EIGENVALUE_RTOL)
+        return top_eigenvalues(self.problem, rtol=rtol, budget=self.budget, top=1, seed=self.seed)
 
     @cached_property
     def density(self) -> Record:
