@@ -14,6 +14,7 @@ final.pt                    the end; last.pt is then removed
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from landscape.config.recipe import read_recipe, validate
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError, WriteError
 from landscape.files import write_atomically
+
+# As `landscape.files` names what it writes, of the files that are kept here.
+_UNFINISHED = re.compile(r"\.\w[\w-]*\.(?:pt|csv|yaml)\.\w{8}")
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,21 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.final.exists()
+
+    def leftovers(self) -> list[Path]:
+        """What a process that was killed could not remove: half-written files, and last.pt beside final.pt.
+
+        Those of a process that is under way are among them: ask for them under the lock of the folder.
+        """
+        places = (self.path, self.path / "checkpoints")
+        found = [file for place in places for file in place.glob(".*") if _UNFINISHED.fullmatch(file.name)]
+        return [*found, *([self.last] if self.finished and self.last.exists() else [])]
+
+    def tidy(self) -> None:
+        """Remove the leftovers; what cannot be removed stays and does no harm."""
+        for file in self.leftovers():
+            with suppress(OSError):
+                file.unlink()
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the settings as YAML.

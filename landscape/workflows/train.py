@@ -104,8 +104,10 @@ def train(
     log = Log(run.log, folder, config)
     writes = group.rank == 0
     # A finished run is only read. What else is there is looked at again under the lock: another may have written it.
-    locked = writes and not _finished(folder, config, run)
+    locked = writes and (not _finished(folder, config, run) or bool(folder.leftovers()))
     with only_writer_in(folder.path) if locked else nullcontext():
+        if locked:
+            folder.tidy()
         # Process 0 looks for all: it may write before another looks.
         if group.first(_finished(folder, config, run) if writes else None):
             on_event(AlreadyFinished(folder.path, config.epochs))

@@ -334,8 +334,8 @@ def _packed(payload: dict[str, Any]) -> bytes:
 
 
 def _bomb() -> bytes:
-    """Three hundred thousand bytes that say to be a tensor of three hundred million."""
-    size = 300_000_000
+    """Two hundred thousand bytes that say to be a tensor of two hundred million."""
+    size = 200_000_000
     return saved_raw(_one_tensor("0", size // 4), {"data/0": bytes(size)}, zipfile.ZIP_DEFLATED)
 
 

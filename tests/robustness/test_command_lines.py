@@ -28,8 +28,8 @@ from landscape_cli.main import main
 ENDS = {Exit.OK, Exit.BAD_INPUT, Exit.DIVERGED, Exit.INTERRUPTED}
 PATIENCE = 60  # seconds until a line that was interrupted counts as one that hangs
 
-FAST, SLOW = list(lines(60, seed=1)), list(lines(200, seed=2))
-FAST_REAL, SLOW_REAL = list(lines(4, seed=3)), list(lines(20, seed=4))
+FAST, SLOW = list(lines(48, seed=1)), list(lines(200, seed=2))
+FAST_REAL, SLOW_REAL = list(lines(3, seed=3)), list(lines(20, seed=4))
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,7 @@ def examine(number: int, seed: int, pristine: Path, tmp_path: Path, monkeypatch:
             assert sum(line.startswith("error: ") for line in err.splitlines()) == 1, told
 
 
-@pytest.mark.parametrize("number", range(4 * len(COMMANDS)))
+@pytest.mark.parametrize("number", range(3 * len(COMMANDS)))
 def test_damaged(number: int, pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examine(number, 1, pristine, tmp_path, monkeypatch)
 

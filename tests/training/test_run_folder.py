@@ -45,3 +45,27 @@ def test_the_default_folder_is_one_a_configuration():
     assert folder.parent == Path("runs")
     assert folder.name == f"resnet20-shortcut-projection-width-2-cifar10-{config.digest()[:8]}"
     assert default_folder(config.model_copy(update={"seed": 1})) != folder
+
+
+def test_what_a_killed_process_left_is_told_from_everything_else(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    left = [
+        tmp_path / name
+        for name in (
+            ".final.pt.0a1b2c3d",
+            ".history.csv.x_y1z2w3",
+            ".config.yaml.abcdefgh",
+            "checkpoints/.last.pt.12345678",
+        )
+    ]
+    others = [
+        tmp_path / name for name in (".lock", ".notes", ".final.pt.bak", "checkpoints/last.pt", "notes.pt.12345678")
+    ]
+    for path in (*left, *others):
+        path.touch()
+    assert set(folder.leftovers()) == set(left)
+    folder.tidy()
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(others)
+    folder.final.touch()
+    assert folder.leftovers() == [folder.last]

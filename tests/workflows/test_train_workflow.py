@@ -254,6 +254,18 @@ def test_a_finished_run_is_left_alone(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_that_was_killed_as_it_finished_is_tidied_when_it_is_called_again(tmp_path):
+    """Between the last checkpoint and the removal of the one before, or in the middle of a write."""
+    train(quick(), TrainRun(out=tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("checkpoints/last.pt", "checkpoints/.last.pt.0a1b2c3d", ".history.csv.0a1b2c3d"):
+        (tmp_path / name).write_bytes(b"half")
+    events = []
+    train(quick(), TrainRun(out=tmp_path, resume=True), events.append)
+    assert events == [AlreadyFinished(tmp_path, 3)]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 # -- what is refused -----------------------------------------------------------------------------------------------
 
 
