@@ -44,7 +44,7 @@ unit: $(TESTING)
 test-slow: $(TESTING) ## the full-scale checks
 	$(BIN)/python -m pytest -m slow
 
-bench: $(BENCHING) ## measure the work of each measure beside the peers, short: about 10 minutes on two idle cores
+bench: $(BENCHING) ## measure the work of each measure beside the peers, short
 	$(BIN)/python -m benchmarks.run
 
 bench-full: $(BENCHING) ## the same at the size of the bars of docs/performance.md: hours
