@@ -25,8 +25,7 @@ _LINEAR: Mapping[Any, str] = {
     torch.conv2d: "weight",
     torch.conv3d: "weight",
 }
-_POSITIVE = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.dropout, torch.dropout}
-_LEAKY = {F.leaky_relu}
+_POSITIVE = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.dropout, torch.dropout}
 _KEEP_NAMES = {
     "flatten", "view", "reshape", "contiguous", "add", "add_", "__add__", "__iadd__", "__radd__", "cat", "concat",
     "permute", "transpose", "squeeze", "unsqueeze", "pad", "to", "clone", "identity", "size", "dim", "shape", "__get__",
@@ -69,7 +68,7 @@ class PathSums(TorchFunctionMode):
             return self._linear(func, *args, **kwargs)
         if name == "batch_norm":
             return self._normalise(*args, **kwargs)
-        if func in _POSITIVE or name in {"relu", "relu_", "relu6", "dropout", "leaky_relu", "leaky_relu_", "hardtanh"}:
+        if func in _POSITIVE or name in {"relu", "relu_", "dropout", "leaky_relu", "leaky_relu_"}:
             return args[0] if args else kwargs["input"]
         if name in _AVERAGES:
             with torch._C.DisableTorchFunction():

@@ -94,7 +94,11 @@ def in_process(line: Line, seconds: int) -> tuple[int, str, str]:
 
 def as_process(line: Line, folder: Path, seconds: int) -> tuple[int, str, str]:
     command = [sys.executable, "-m", "landscape_cli.main", *line.arguments]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
+        "OMP_NUM_THREADS": "1",
+    }
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
