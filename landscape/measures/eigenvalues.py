@@ -74,7 +74,7 @@ def top_eigenvalues(
         A record: `value` the largest algebraic eigenvalue, `stderr` its error bound, `sampling_stderr` to first
             order the
         standard error of u' H u over the blocks of samples, `eigenvalues` and `residuals` (k, descending),
-        `most_negative` and its residual, `excluded_above`: the value above which an eigenvalue is excluded with 99%
+        `most_negative` and its residual, `excluded_above`: the value above which an eigenvalue is excluded with 99.9%
         confidence, `products`; `groups`: theta ||u_s||^2, which add up to the value.
 
     Cost: 2.4 gradient-equivalents a product, and one product for `sampling_stderr` where the samples are a subset.

@@ -117,7 +117,7 @@ def krylov_run(
     """Run Lanczos with full reorthogonalisation until the largest eigenvalue is certain to `rtol`.
 
     The run stops when min(residual, residual^2/gap) <= rtol |lambda_1| and a missed eigenvalue above it by more than
-    max(rtol, 5%) is excluded with 99% confidence, after more than `top` steps and no fewer than `fewest`;
+    max(rtol, 5%) is excluded with 99.9% confidence, after more than `top` steps and no fewer than `fewest`;
     or after `most`. Where the Krylov space is invariant it goes on from a fresh vector, so that multiple eigenvalues
     are found.
 

@@ -78,7 +78,7 @@ class Subject:
 
     @cached_property
     def top(self) -> Record:
-        """The largest eigenvalue, driven so far that a larger one is hardly missed (at 5% one run in a hundred may)."""
+        """The largest eigenvalue, driven so far that a larger one is hardly missed (at 5% one run in 1,000 may)."""
         rtol = min(self.rtol, _EIGENVALUE_RTOL)
         return top_eigenvalues(self.problem, rtol=rtol, budget=self.budget, top=1, seed=self.seed)
 
