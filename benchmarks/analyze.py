@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import torch
 
@@ -34,7 +35,7 @@ def run(context: Context) -> Outcome:
             values = engine.trace()
         peers.release(engine)
         stderr = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-        return Answer(statistics.mean(values), products=len(values), extra={"stderr": stderr})
+        return Answer(statistics.mean(values), products=len(values), extra={"stderr": stderr, "probes": values})
 
     races = race(
         [
@@ -45,7 +46,8 @@ def run(context: Context) -> Outcome:
         context.pick(1, 1, 3),
     )
     rows = [row(one) for one in races]
-    outcome = Outcome(TITLE, subject.name, len(subject), rows=rows)
+    probes = [value for answer in races[1].answers for value in answer.extra["probes"]]
+    outcome = Outcome(TITLE, subject.name, len(subject), rows=list(rows))
     if seen and races[0].units:
         unit = races[0].units[0].wall
         outcome.rows += [
@@ -62,11 +64,21 @@ def run(context: Context) -> Outcome:
             if record.skipped is None
         ]
         outcome.remarks = [_trace_remark(seen[0], races[1].answers)]
+    if seen and len(probes) > 1:
+        truth = seen[0].measures["hessian_trace"].value
+        needed = (statistics.stdev(probes) / (RTOL * abs(truth))) ** 2
+        made = statistics.median(answer.products for answer in races[1].answers if answer.products)
+        what, note = f"trace() alone, to a standard error of {RTOL:.0%}", f"{needed:,.0f} probes needed"
+        rows.append(replace(row(races[1], scale=needed / made, note=note), what=what))
+        outcome.rows.insert(2, rows[2])
     outcome.bars = [
         Bar.row("the whole default analysis: gradient-equivalents of time", rows[0], 150.0),
         Bar("the whole default analysis: gradient-equivalents counted", "at most", 150.0, rows[0].counted),
         Bar.quotient("the whole default analysis: PyHessian's trace() alone / ours", rows[1], rows[0], 1.0),
     ]
+    if len(rows) > 2:
+        name = f"the whole default analysis: PyHessian's trace() alone, to {RTOL:.0%} / ours"
+        outcome.bars.append(Bar.quotient(name, rows[2], rows[0], 1.0))
     return outcome
 
 

@@ -19,13 +19,14 @@ ENTRIES = (
             "σ²/2 · tr H, to second order, so a larger value means a sharper minimum."
         ),
         estimate=(
-            "The Gauss-Newton part comes from norms of per-sample products with random signs, the rest from random "
-            "probes, at least two and fresh for each fixed block of 32 samples (all of it where the loss's curvature "
-            "is not known); the standard error comes from the variance of the probes within blocks, the sampling error "
-            "from the variance between blocks less that of the probes."
+            "Exact for a network that is piecewise linear in each of its tensors, with up to 16 outputs: its Hessian "
+            "has the trace of its Gauss-Newton part, a sum of squared per-sample products. For other networks the rest "
+            "comes from random probes, at least two and fresh for each fixed block of 32 samples (all of it where the "
+            "loss's curvature is not known); the standard error then comes from the variance of the probes within "
+            "blocks, the sampling error from the variance between blocks less that of the probes."
         ),
-        cost="7.1 at the least; 2.4 a probe of the residual, 2/3 of the Gauss-Newton part, until the asked relative "
-        "error or the budget",
+        cost="(1 + 2K)/3 for K outputs; where the network is not piecewise linear 2.4 a probe besides, until the asked "
+        "relative error or the budget",
         invariances=(
             "Rotations of parameter space and permutations of hidden units; not the rescaling ρ, so compare only "
             "networks of the same parameterization."
@@ -81,9 +82,10 @@ ENTRIES = (
         estimate=(
             "Stochastic Lanczos quadrature: the Krylov space that holds the outermost pairs enters with weight 1/p a "
             "dimension, and a run from a random vector in the rest gives nodes t and weights w from its tridiagonal "
-            "matrix; the norms of products with random vectors give the standard error of the mean."
+            "matrix. Its mean is that of the trace where that is exact; else the norms of products with random vectors "
+            "give its standard error."
         ),
-        cost="2.4 a product: those that the top eigenvalue takes, 8, and one a further probe of the mean",
+        cost="2.4 a product: those that the top eigenvalue takes, and 8; for the mean (1 + 2K)/3, or a product a probe",
         invariances="Rotations of parameter space and permutations of hidden units; not the rescaling ρ.",
         reference="Ghorbani, Krishnan and Xiao 2019; Golub and Welsch 1969 (the quadrature)",
         presets=("default", "paper"),

@@ -16,12 +16,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.linalg.probes import gaussian
 from landscape.problem import Problem
-from landscape.work import charge
+from landscape.work import WEIGHTS, charge
 
 _FEW = 3  # samples that show it
 # Second derivatives that are 0 come out as 0 or as rounding; others are of the size of the first, a unit of theta.
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 _SIGNS, _DIRECTIONS = 1_000_009, 1_000_010  # keep these draws apart from those of measures
+
+
+def trial_cost(problem: Problem) -> float:
+    """What `linear_tensors` costs at most, in gradient-equivalents."""
+    passes = WEIGHTS["gradient"] + WEIGHTS["backward"] * len(problem.parameters)
+    return passes * min(_FEW, len(problem)) / len(problem)
 
 
 def linear_tensors(problem: Problem) -> frozenset[str]:

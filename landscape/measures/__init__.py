@@ -133,6 +133,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
                 ("rtol", "budget", "seed", "hvp"),
                 CATALOG["spectral_density"],
                 krylov="deflation",
+                needs=("squares",),
             ),
             Measure(fisher_rao, ("by",), CATALOG["fisher_rao"], needs=("theta products",)),
             Measure(connectivity, ("by",), CATALOG["connectivity"]),

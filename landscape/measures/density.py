@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -15,11 +16,16 @@ from landscape.curvature.products import Way
 from landscape.linalg.lanczos import KrylovSpace, Tridiagonal, lanczos_together
 from landscape.linalg.probes import gaussian
 from landscape.linalg.quadrature import Density, average, combine, mean_stderr, probe_density, tilted
+from landscape.measures.gauss_newton import hessian_squares_trial, squares_of_hessian
 from landscape.measures.krylov import Spectrum, affordable_products, compute_spectrum, deflation_steps, for_density
 from landscape.measures.metering import Progress, metered
+from landscape.measures.sharing import Shared
+from landscape.measures.trace_parts import Blocks
 from landscape.problem import Problem
 from landscape.records import Record
 from landscape.work import WEIGHTS
+
+Mean = Literal["auto", "products"]
 
 _STEPS = 8  # of a run that sees the shape of what is left
 # From one run the share of the eigenvalues below any value has a standard error of at most sqrt(1/(2 d)): 1% here.
@@ -40,7 +46,9 @@ def spectral_density(
     budget: float = 200.0,
     seed: int = 0,
     hvp: Way = "exact",
+    mean: Mean = "auto",
     spectrum: Spectrum | None = None,
+    shared: Shared | None = None,
     on_progress: Progress | None = None,
 ) -> Record:
     """The density of the Hessian's eigenvalues, phi(t) = (1/P) sum_i delta(t - lambda_i).
@@ -52,10 +60,11 @@ def spectral_density(
 
         phi = (1/P) sum_{i <= m} delta(t - theta_i) + (d/P) (1/n) sum_j sum_i w_ji delta(t - theta_ji),   d = P - m
 
-    One run is enough where d is large. Its mean is an estimate of Tr H / P; where its standard error is above `rtol`,
-    the mean comes from further probes of one product each, from which the first run's space is taken out as well, and
-    the weights of the runs are tilted to it. The mean is unbiased whatever was taken out, and shares nothing with
-    `hessian_trace` but the Hessian products.
+    One run is enough where d is large. Its mean is an estimate of Tr H / P. Where the trace is known exactly (see
+    `hessian_trace`) it takes the place of that; elsewhere, and with `mean="products"`, the mean comes from further
+    probes of one product each where its standard error is above `rtol`, from which the first run's space is taken out
+    as well: unbiased whatever was taken out, and with nothing in common with `hessian_trace` but the products. The
+    weights of the runs are tilted to the mean.
 
     Args:
         problem: the problem.
@@ -63,7 +72,9 @@ def spectral_density(
         budget: gradient-equivalents at most, those of `spectrum` included.
         seed: of the probes.
         hvp: how products are made (see `landscape.curvature.products`).
+        mean: where the mean comes from: `products` alone, or by `auto` from the exact trace where that is known.
         spectrum: a Krylov run to use instead of a new one.
+        shared: what other measures of the same analysis know.
         on_progress: hears the running estimate.
 
     Returns:
@@ -71,12 +82,12 @@ def spectral_density(
         `hessian_trace`), `nodes` and `weights` (they sum to 1), `curve` {x, density} smoothed by a Gaussian of
         standard deviation `sigma`, `deflated` m, `runs` n of `steps` steps, and `probes` of one product.
 
-    Cost: 2.4 gradient-equivalents a product.
+    Cost: 2.4 gradient-equivalents a product, and (1 + 2K)/3 for the exact trace of K outputs.
 
     Reference: Golub and Meurant 2010; Ghorbani, Krishnan and Xiao 2019; taking a space out as in Hutch++ (Meyer et al.
     2021).
     """
-    shared = spectrum is not None
+    given = spectrum is not None
     if spectrum is None:
         most = deflation_steps(problem, budget)
         fewest = most if most == problem.size else 1
@@ -84,29 +95,33 @@ def spectral_density(
             problem, fewest=fewest, most=most, rtol=rtol, seed=seed, hvp=hvp, on_progress=on_progress
         )
     spectrum = for_density(problem, spectrum, rtol=rtol, budget=budget)
-    probing = _Probing(problem, spectrum, rtol, budget, seed, on_progress)
+    trial = hessian_squares_trial(problem) if mean == "auto" else 0.0
+    probing = _Probing(problem, spectrum, rtol, budget - trial, seed, on_progress)
     known, d = spectrum.space.tridiagonal.ritz().values.tolist(), problem.size - spectrum.steps
     runs = probing.runs(d) if d else []
     if runs and runs[0].tridiagonal.steps == d:  # it has seen every dimension that was left
         known, runs = known + runs[0].tridiagonal.ritz().values.tolist(), []
-    mean, stderr = _mean(problem.size, known, [run.tridiagonal for run in runs])
+    value, stderr = _mean(problem.size, known, [run.tridiagonal for run in runs])
+    trace = _exact_trace(problem, seed, trial + probing.budget_left, shared) if runs and mean == "auto" else None
     probes: list[Tridiagonal] = []
-    if problem.group.first(stderr > rtol * abs(mean)):
-        probes = probing.probes(known, runs[0], mean)
+    if trace is not None:
+        value, stderr = trace / problem.size, 0.0
+    elif problem.group.first(stderr > rtol * abs(value)):
+        probes = probing.probes(known, runs[0], value)
     if probes:
-        mean, stderr = _mean(problem.size, [*known, *runs[0].tridiagonal.ritz().values], probes)
+        value, stderr = _mean(problem.size, [*known, *runs[0].tridiagonal.ritz().values], probes)
     rest = average([probe_density(run.tridiagonal) for run in runs]) if runs else None
     if rest is not None:  # the curve's mean is the one that is reported
-        rest = tilted(rest, (problem.size * mean - math.fsum(known)) / (problem.size - len(known)))
+        rest = tilted(rest, (problem.size * value - math.fsum(known)) / (problem.size - len(known)))
     density = combine(problem.size, known, rest)
     x, sigma = _grid(density)
     return Record(
-        value=mean,
+        value=value,
         stderr=stderr,
         sampling_stderr=0.0 if len(problem) >= problem.population else math.nan,
-        converged=bool(stderr <= rtol * abs(mean)),
-        cost=spectrum.cost if shared else 0.0,
-        seconds=spectrum.seconds if shared else 0.0,
+        converged=bool(stderr <= rtol * abs(value)),
+        cost=spectrum.cost if given else 0.0,
+        seconds=spectrum.seconds if given else 0.0,
         details={
             "nodes": density.nodes.tolist(),
             "weights": density.weights.tolist(),
@@ -118,6 +133,14 @@ def spectral_density(
             "probes": len(probes),
         },
     )
+
+
+def _exact_trace(problem: Problem, seed: int, budget: float, shared: Shared | None) -> float | None:
+    """Tr H where it takes no probes and the budget allows it."""
+    squares = squares_of_hessian(
+        problem, Blocks.of(problem), seed=seed, budget=budget, shared=shared or Shared(problem)
+    )
+    return None if squares is None else float(squares.values().sum())
 
 
 def _mean(size: int, known: Sequence[float], runs: Sequence[Tridiagonal]) -> tuple[float, float]:
@@ -145,6 +168,11 @@ class _Probing:
         self._on_progress = on_progress
         self._left = max(1, affordable_products(budget) - spectrum.steps)
         self._done = 0
+
+    @property
+    def budget_left(self) -> float:
+        """Gradient-equivalents that are left."""
+        return WEIGHTS["hessian_product"] * self._left
 
     def runs(self, dimensions: int) -> list[KrylovSpace]:
         """Lanczos runs in the complement of the shared one, which has `dimensions`."""

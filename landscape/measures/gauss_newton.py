@@ -16,18 +16,20 @@ import numpy as np
 from torch import Tensor
 
 from landscape.curvature.gauss_newton import factor_of, slopes, squared_products
-from landscape.curvature.linear_tensors import linear_tensors
+from landscape.curvature.linear_tensors import linear_tensors, trial_cost
 from landscape.curvature.output_metrics import Metric, one_tensor
 from landscape.curvature.per_sample import PerSampleGradients
 from landscape.errors import NotApplicableError
 from landscape.measures.metering import Progress, announce, metered
 from landscape.measures.sharing import Shared
 from landscape.measures.trace_estimate import estimate_trace, exact_record, probed_record
-from landscape.measures.trace_parts import Blocks, Component, Hutchinson, SquaredProducts
+from landscape.measures.trace_parts import FEW_OUTPUTS, Blocks, Component, Hutchinson, SquaredProducts, exact_cost
 from landscape.parameters import group_parameters, sum_groups
 from landscape.problem import Batch, Problem
 from landscape.records import Record
+from landscape.work import WEIGHTS
 
+_FEW_SAMPLES = 3  # what per-sample gradients are checked on
 DEPENDENT = "with --bn train the samples of a group depend on each other"
 
 
@@ -195,6 +197,35 @@ def squares_within(
     if found.exact and found.exact_cost > budget:
         return SquaredProducts(problem, gradients, blocks, seed, metric, scaled=scaled, few=0, shared=shared)
     return found
+
+
+def hessian_squares_trial(problem: Problem) -> float:
+    """What it costs at most to find out whether `squares_of_hessian` are there, in gradient-equivalents."""
+    few = min(_FEW_SAMPLES, len(problem)) / len(problem)
+    return trial_cost(problem) + 2 * WEIGHTS["gradient"] * few
+
+
+def squares_of_hessian(
+    problem: Problem, blocks: Blocks, *, seed: int, budget: float, shared: Shared
+) -> SquaredProducts | None:
+    """The squared products that are the traces of the Hessian's diagonal blocks too, exactly.
+
+    They are where the outputs are linear in every tensor alone, the loss has a known curvature, a sample has few
+    outputs and the budget allows them and what shows that they are; None elsewhere.
+    """
+    if problem.bn == "train":
+        return None
+    try:
+        outputs = one_tensor(problem)[0].numel()
+    except NotApplicableError:
+        return None
+    budget -= hessian_squares_trial(problem)
+    if outputs > FEW_OUTPUTS or budget < exact_cost(outputs):
+        return None
+    squares = squares_within(problem, blocks, "gauss-newton", seed=seed, budget=budget, shared=shared)
+    if squares is None or not shared_linear(problem, shared).issuperset(problem.parameters):
+        return None
+    return squares
 
 
 def _trace(

@@ -1,4 +1,4 @@
-"""The Hessian trace, by substructure, from probes that are fresh for every fixed block of samples.
+"""The Hessian trace, by substructure: exactly where the network allows it, else from probes fresh for every block.
 
 Legend: B blocks, k probes a block, P parameters.
 """
@@ -6,20 +6,21 @@ Legend: B blocks, k probes a block, P parameters.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from landscape.curvature.gauss_newton import factor_of
 from landscape.curvature.output_metrics import one_tensor
-from landscape.curvature.per_sample import PerSampleGradients
 from landscape.curvature.products import Way
 from landscape.curvature.pyhessian import pyhessian_trace
 from landscape.errors import NotApplicableError, OptionError
-from landscape.measures.metering import Progress, metered
+from landscape.measures.gauss_newton import shared_gradients, shared_linear, squares_of_hessian
+from landscape.measures.metering import Progress, announce, metered
 from landscape.measures.sharing import Shared
-from landscape.measures.trace_estimate import cost_of, estimate_trace, probed_record
-from landscape.measures.trace_parts import Blocks, Component, Hutchinson, SquaredProducts
+from landscape.measures.trace_estimate import cost_of, estimate_trace, exact_record, probed_record
+from landscape.measures.trace_parts import FEW_OUTPUTS, Blocks, Component, Hutchinson, SquaredProducts
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.records import Record
@@ -27,7 +28,7 @@ from landscape.work import WEIGHTS
 
 Estimator = Literal["auto", "gauss-newton", "hutchinson"]
 
-_FEW_OUTPUTS = 3  # of a sample: that many backward passes give the Gauss-Newton trace exactly
+_NONE: Mapping[str, float] = {"value": 0.0, "stderr": 0.0}
 
 
 @metered
@@ -54,12 +55,15 @@ def hessian_trace(
     alone. Its cut by tensors, sum_{i in s} v_i (H v)_i, estimates Tr H_ss.
 
     Where the loss has a known positive semidefinite Hessian in the outputs (cross-entropy, squared error, binary
-    cross-entropy), H is taken apart, H = G + R. The Gauss-Newton trace comes from norms of per-sample products, each
-    sample with signs of its own (`landscape.curvature.gauss_newton`; exact for three outputs or fewer), and only the
-    residual R is left to Hutchinson's probes: on a trained ResNet-20 the variance of v'Rv is 14 to 80 times below that
-    of v'Hv.
+    cross-entropy), H is taken apart, H = G + R. The Gauss-Newton trace is exact for up to 16 outputs of a sample, by a
+    backward pass for each in which every sample's own products are squared; for more each sample has signs of its own
+    (`landscape.curvature.gauss_newton`). Only the residual R is left to Hutchinson's probes, and of it the tensors that
+    the outputs are not linear in: the others have R_ss = 0 (`landscape.curvature.linear_tensors`). A network of
+    convolutions, linear layers, normalisation by running statistics, ReLU and pooling has no others. Its trace is that
+    of G, exactly.
 
-    Both parts start with two probes; then each gets as many as lower the common standard error at the least cost.
+    Parts that are probed start with two probes; then each gets as many as lower the common standard error at the least
+    cost.
 
     Args:
         problem: the problem.
@@ -76,9 +80,11 @@ def hessian_trace(
     Returns:
         A record with `stderr` from the variance of the probes within blocks, `sampling_stderr` from that
         between blocks less the probes' part, `groups`, `groups_stderr`, `tensors`, `probes` a block, `blocks`,
-        `estimator`, and `parts`, the value and standard error of `gauss_newton` and `residual`.
+        `estimator`, and `parts`, the value and standard error of `gauss_newton` and `residual`. Where nothing is
+        probed `probes` and `stderr` are 0, `sampling_stderr` is that of the mean over samples, and `quantiles` and
+        `histogram` are of the samples' traces.
 
-    Cost: 2.4 gradient-equivalents a probe of H or R; 1/3 and 2/3 a probe for G, whose first term takes 2/3 more.
+    Cost: 2.4 gradient-equivalents a probe of H or R; (1 + 2K)/3 for G of K outputs, or 1 and 2/3 a probe.
 
     Raises:
         OptionError: `estimator` is unknown, or `gauss-newton` where H cannot be taken apart.
@@ -86,14 +92,36 @@ def hessian_trace(
     Reference: Hutchinson 1990; Schraudolph 2002 for G; METHODS section 1.
     """
     groups = group_parameters(problem.infos, by)
+    if estimator not in ("auto", "gauss-newton", "hutchinson"):
+        raise OptionError(f"estimator must be 'auto', 'gauss-newton' or 'hutchinson', got {estimator!r}.")
     if engine == "pyhessian":
         return _from_pyhessian(problem, rtol, budget, seed)
-    blocks = Blocks.of(problem)
+    shared, blocks = shared or Shared(problem), Blocks.of(problem)
+    if estimator != "hutchinson":
+        exact = squares_of_hessian(problem, blocks, seed=seed, budget=budget, shared=shared)
+        if exact is not None:
+            return _exactly(problem, blocks, exact, groups, on_progress)
     components = _components(problem, blocks, seed, budget, hvp, estimator, shared)
     found = estimate_trace(problem, blocks, components, rtol=rtol, budget=budget, on_progress=on_progress)
-    apart = {name: {"value": e.value, "stderr": e.stderr} for name, e in found.apart().items()}
-    kind = "gauss-newton" if len(components) > 1 else "hutchinson"
-    return probed_record(problem, found, groups, {"estimator": kind, "parts": apart})
+    if "hessian" in components:
+        return probed_record(problem, found, groups, {"estimator": "hutchinson", "parts": {}})
+    parts = {name: {"value": e.value, "stderr": e.stderr} for name, e in found.apart().items()}
+    return probed_record(problem, found, groups, {"estimator": "gauss-newton", "parts": {"residual": _NONE, **parts}})
+
+
+def _exactly(
+    problem: Problem,
+    blocks: Blocks,
+    gauss_newton: SquaredProducts,
+    groups: Mapping[str, Sequence[str]],
+    on_progress: Progress | None,
+) -> Record:
+    """The trace of a Hessian whose residual has none."""
+    announce(on_progress, gauss_newton.exact_cost)
+    values_NT = gauss_newton.values()
+    parts = {"gauss_newton": {"value": float(values_NT.sum()), "stderr": 0.0}, "residual": _NONE}
+    details = {"groups_stderr": dict.fromkeys(groups, 0.0), "probes": 0, "blocks": len(blocks.spans), "parts": parts}
+    return exact_record(problem, values_NT, groups, {"estimator": "gauss-newton", **details})
 
 
 def _components(
@@ -103,30 +131,30 @@ def _components(
     budget: float,
     hvp: Way,
     estimator: Estimator,
-    shared: Shared | None,
+    shared: Shared,
 ) -> dict[str, Component]:
-    """The parts of the trace: `hessian` alone, or `gauss_newton` and `residual`."""
-    if estimator not in ("auto", "gauss-newton", "hutchinson"):
-        raise OptionError(f"estimator must be 'auto', 'gauss-newton' or 'hutchinson', got {estimator!r}.")
+    """The parts of the trace: `hessian` alone, or `gauss_newton` and, where it has a trace, `residual`."""
     whole: dict[str, Component] = {"hessian": Hutchinson(problem, blocks, seed, "hessian", hvp)}
     if estimator == "hutchinson":
         return whole
     reason = _why_whole(problem)
-    gradients = None if reason else PerSampleGradients(problem)
+    gradients = None if reason else shared_gradients(problem, shared)
     if gradients is not None and not gradients.batched:
         reason = "the per-sample gradients of this network take a backward pass a sample"
     if reason or gradients is None:
         if estimator == "gauss-newton":
             raise OptionError(f"estimator 'gauss-newton' does not apply: {reason}.")
         return whole
-    apart: dict[str, Component] = {
-        "gauss_newton": SquaredProducts(
-            problem, gradients, blocks, seed, "gauss-newton", few=_FEW_OUTPUTS, shared=shared
-        ),
-        "residual": Hutchinson(problem, blocks, seed, "residual", hvp),
-    }
-    affordable = cost_of(apart, dict.fromkeys(apart, 2)) <= budget
-    return apart if affordable or estimator == "gauss-newton" else whole
+    known = shared_linear(problem, shared)
+    residual: dict[str, Component] = {}
+    if not known.issuperset(problem.parameters):
+        residual["residual"] = Hutchinson(problem, blocks, seed, "residual", hvp, zero=known)
+    for few in (FEW_OUTPUTS, 0):
+        squares = SquaredProducts(problem, gradients, blocks, seed, "gauss-newton", few=few, shared=shared)
+        apart: dict[str, Component] = {"gauss_newton": squares, **residual}
+        if cost_of(apart, dict.fromkeys(apart, 2)) <= budget:
+            return apart
+    return apart if estimator == "gauss-newton" else whole
 
 
 def _why_whole(problem: Problem) -> str | None:

@@ -49,8 +49,8 @@ class TraceEstimate:
         return self._sum([part[..., tensors].sum(2) for part in self.parts.values()])
 
     def apart(self) -> dict[str, BlockEstimate]:
-        """The parts of the trace, where there are several."""
-        return {name: self._sum([part.sum(2)]) for name, part in self.parts.items() if len(self.parts) > 1}
+        """The parts of the trace."""
+        return {name: self._sum([part.sum(2)]) for name, part in self.parts.items()}
 
     def _sum(self, values: Sequence[np.ndarray]) -> BlockEstimate:
         return block_estimate(values, self.blocks.omega, sampled_share=self.share)
@@ -176,9 +176,11 @@ def _allocate(
     for name, part in parts.items():
         stderr = block_estimate([part.sum(2)], omega, sampled_share=1.0).stderr
         variances[name] = done[name] * stderr**2
-    wanted = {}
+    wanted = dict(done)
     total = sum(math.sqrt(v * components[name].cost) for name, v in variances.items())
     for name, v in variances.items():
+        if components[name].cost == 0.0:  # it is known exactly
+            continue
         needed = math.sqrt(v / components[name].cost) * total / target**2 if target > 0 else math.inf
         if math.isnan(needed):  # one probe tells no variance
             needed = math.inf

@@ -7,7 +7,7 @@ Legend: B blocks, k probes a block, P parameters, N samples, T tensors, r rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from landscape.curvature.per_sample import PerSampleGradients
 from landscape.curvature.products import Way
 from landscape.linalg.probes import rademacher
 from landscape.measures.sharing import Shared
-from landscape.parameters import flatten
+from landscape.parameters import flatten, group_positions
 from landscape.problem import Batch, Problem
 from landscape.work import WEIGHTS
 
@@ -74,12 +74,25 @@ class Hutchinson:
         matrix: A.
         hvp: how products with the Hessian are made.
         scaled: whether theta ∘ v takes the place of v: the trace is that of A scaled by theta on both sides.
+        zero: tensors s whose diagonal block A_ss is known to have the trace 0; v has no part in them, and no noise
+            comes from them.
     """
 
     def __init__(
-        self, problem: Problem, blocks: Blocks, seed: int, matrix: Matrix, hvp: Way = "exact", *, scaled: bool = False
+        self,
+        problem: Problem,
+        blocks: Blocks,
+        seed: int,
+        matrix: Matrix,
+        hvp: Way = "exact",
+        *,
+        scaled: bool = False,
+        zero: Collection[str] = (),
     ) -> None:
         self._problem, self._blocks, self._seed, self._matrix, self._hvp = problem, blocks, seed, matrix, hvp
+        self._theta = {name: tensor for name, tensor in problem.parameters.items() if name not in zero}
+        self._columns = [t for t, name in enumerate(problem.parameters) if name in self._theta]
+        self._at = group_positions(problem.infos, {"probed": tuple(self._theta)})["probed"].to(problem.device)
         self._scale = flatten(problem.parameters)[:, None] if scaled else None
         of_hessian = matrix in ("hessian", "residual")
         self.cost = WEIGHTS["hessian_product"] if of_hessian else WEIGHTS["jvp"] + WEIGHTS["gradient"]
@@ -88,9 +101,9 @@ class Hutchinson:
 
     def sweep(self, probes: range) -> np.ndarray:
         """As `Component`. Cost: 2.4 gradient-equivalents a probe of the Hessian or its residual, else 5/3."""
-        problem, theta = self._problem, self._problem.parameters
+        problem, theta = self._problem, self._theta
         at_once = max(1, _SCALARS_AT_ONCE // problem.size)
-        values = np.zeros((len(self._blocks.spans), len(probes), len(theta)))
+        values = np.zeros((len(self._blocks.spans), len(probes), len(problem.infos)))
         own = {b for b, _, _ in problem.own_blocks()}
         for row, (b, low, high) in enumerate(self._blocks.spans):
             if b not in own:
@@ -99,8 +112,10 @@ class Hutchinson:
                 keys = range(first, min(first + at_once, probes.stop))
                 V = torch.stack([self._signs(k, b) for k in keys], dim=1)
                 V = V if self._scale is None else V * self._scale
+                V = V if len(theta) == len(problem.infos) else V[self._at]
                 forms = block_forms(problem, theta, low, high, V, matrix=self._matrix, way=self._hvp)
-                values[row, first - probes.start : first - probes.start + len(keys)] = forms.T.numpy()
+                for number, form in zip(keys, forms.T.numpy(), strict=True):
+                    values[row, number - probes.start, self._columns] = form
         result: np.ndarray = problem.group.sum_array(values) / self._blocks.omega[:, None, None]
         return result
 
@@ -143,15 +158,16 @@ class SquaredProducts:
         self._name = "gauss-newton" if same else metric
         self.outputs = one_tensor(problem)[0].numel()
         self.exact = self.outputs <= few
-        self.cost = WEIGHTS["backward"]
-        self.first = WEIGHTS["forward"] + (0.0 if metric == "outputs" else WEIGHTS["backward"])
+        along = 0.0 if metric == "outputs" else WEIGHTS["backward"]
+        self.cost = 0.0 if self.exact else WEIGHTS["backward"]
+        self.first = self.exact_cost if self.exact else WEIGHTS["forward"] + along
         self.fixed: np.ndarray | float = 0.0
         self._begun = False
 
     @property
     def exact_cost(self) -> float:
         """Gradient-equivalents of the exact trace."""
-        return WEIGHTS["forward"] + WEIGHTS["backward"] * self.outputs
+        return exact_cost(self.outputs)
 
     def values(self) -> np.ndarray:
         """w_n/W tr(J_n' M_n J_n) by sample and tensor, exactly: (N, T). Cost: a backward pass for each output."""
@@ -228,6 +244,11 @@ class SquaredProducts:
             scales = {name: self._gradients.cut(name, tensor.square()) for name, tensor in theta.items()}
         assert scales is not None or not self._scaled, "only what is shared is scaled"
         return squared_products(self._problem, self._gradients, batch, cotangents, scales=scales, diagonal=diagonal)
+
+
+def exact_cost(outputs: int) -> float:
+    """What the exact trace takes for so many outputs of a sample, in gradient-equivalents."""
+    return WEIGHTS["forward"] + WEIGHTS["backward"] * outputs
 
 
 def block_signs(problem: Problem, batch: Batch, outputs: Tensor, seed: int, *keys: int) -> Tensor:

@@ -329,6 +329,8 @@ def _one(
             record = measure.function(problem, **options, on_progress=learn)
     except NotApplicableError as error:
         return Record.skip(str(error))
+    if on_event is not None and measure.needs:  # what others had computed was not seen to pass
+        on_event(MeasureProgress(name, record.cost, record.cost, known[0]))
     return replace(record, peak_memory=peak.bytes)
 
 

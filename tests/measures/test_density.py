@@ -62,9 +62,27 @@ def test_a_complete_run_finds_every_eigenvalue_and_the_density_is_exact(name: st
 @pytest.mark.parametrize("budget", [2.4, 10, 30, 100])
 def test_the_density_keeps_to_its_budget(budget: float) -> None:
     """One product for the eigenvalues and one for the probes at least."""
-    record = landscape.spectral_density(case("batch_norm").problem(), rtol=1e-9, budget=budget)
+    problem = case("batch_norm").problem()
+    record = landscape.spectral_density(problem, rtol=1e-9, budget=budget, mean="products")
     assert record.cost <= max(budget, 4.8) * (1 + 1e-9)
     assert not record.converged
+    record = landscape.spectral_density(problem, rtol=1e-9, budget=budget)
+    assert record.cost <= max(budget, 4.8) * (1 + 1e-9)
+    assert record.converged == (record.stderr == 0)
+
+
+def test_the_mean_is_the_exact_trace_where_that_is_known() -> None:
+    """Of a network of convolutions and ReLU, against the dense Hessian; a tanh network has probes of its mean."""
+    small = case("batch_norm")
+    dense = oracles.hessian(small.function)
+    record = landscape.spectral_density(small.problem(), budget=100)
+    assert record.details["deflated"] < len(dense)
+    assert record.value == pytest.approx(np.trace(dense) / len(dense), rel=1e-10)
+    assert (record.stderr, record.details["probes"]) == (0, 0)
+    assert np.dot(record.details["nodes"], record.details["weights"]) == pytest.approx(record.value, rel=1e-10)
+    probed = landscape.spectral_density(small.problem(), budget=100, mean="products")
+    assert probed.stderr > 0
+    assert probed.value == pytest.approx(record.value, abs=4.5 * probed.stderr)
 
 
 @pytest.mark.parametrize("size", [1_000, 6_000])
