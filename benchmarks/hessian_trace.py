@@ -27,7 +27,7 @@ ALL = 10_000
 def run(context: Context) -> Outcome:
     """Ours and three peers; in a short run on fewer images."""
     subject = context.subject.first(context.pick(64, 256, ALL))
-    probes = context.pick(2, 8, 8)
+    probes = context.pick(2, 8, 6)
     problem = subject.problem()
 
     def ours(seed: int) -> Answer:
