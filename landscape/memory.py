@@ -71,7 +71,9 @@ def available_memory(device: torch.device) -> int | None:
     leave if that is less. What files occupy in memory and the kernel gives up on demand counts as free.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # what torch's allocator holds and no tensor uses can be taken too
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     if device.type != "cpu":
         return None
     known = [size for size in (_field(_MEMINFO, "MemAvailable:"), *_left_by_groups()) if size is not None]

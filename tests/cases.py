@@ -162,7 +162,7 @@ class Characters(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         e = self.embedding(tokens)
-        past = e.cumsum(1) / torch.arange(1, tokens.shape[1] + 1)[:, None]
+        past = e.cumsum(1) / torch.arange(1, tokens.shape[1] + 1, device=tokens.device)[:, None]
         return self.head(torch.tanh(self.mix(past))).mT
 
 

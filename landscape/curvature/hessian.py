@@ -36,7 +36,8 @@ _WORDS: dict[Matrix, str] = {
     "fisher": "Fisher",
     "outputs": "Gauss-Newton",
 }
-_SHARE_OF_MEMORY = 0.25  # of what is free, for graphs that are kept from one product to the next
+# of what is free, for graphs that are kept from one product to the next: a GPU is nobody else's
+_SHARE_OF_MEMORY = {"cpu": 0.25, "cuda": 0.5}
 
 
 class HessianOperator:
@@ -44,7 +45,7 @@ class HessianOperator:
 
     See `landscape.linalg.operator`. A product needs the graph of the gradient; to build it costs half of what a product
     costs. Where the problem's batch size is not limited by its user, the graphs of as many batches as a quarter of the
-    free memory holds are kept from one product to the next.
+    free memory holds (on a GPU half of it) are kept from one product to the next.
 
     Args:
         problem: the problem; its parameters are read once, now.
@@ -71,7 +72,7 @@ class HessianOperator:
         free = available_memory(problem.device) if problem.batch_is_free and one_graph else None
         # the processes of a machine share its memory, each GPU has its own
         sharing = problem.group.size if problem.device.type == "cpu" else 1
-        self._allowance = _SHARE_OF_MEMORY * (free or 0) / sharing
+        self._allowance = _SHARE_OF_MEMORY.get(problem.device.type, 0.25) * (free or 0) / sharing
         self.size = sum(tensor.numel() for tensor in self._theta.values())
         self.dtype = problem.dtype
         self.device = problem.device

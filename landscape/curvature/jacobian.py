@@ -5,7 +5,7 @@ Legend: N samples, K outputs, d input values a sample, r rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.curvature.double_backward import DoubleBackward
 from landscape.curvature.layout import channels_last
 from landscape.errors import NotApplicableError, OptionError, near
 from landscape.problem import Batch, Problem
@@ -23,6 +24,9 @@ def parameter_jvp(
     problem: Problem, theta: Mapping[str, Tensor], batch: Batch, tangents: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Outputs f and u = J_theta t for one direction t, by one forward-mode product.
+
+    Where a kernel has no forward mode (recurrent cells on a GPU, autograd functions without a `jvp`) it is the
+    derivative in c of (J' c)' t, by two backward passes: the same product for about twice the time.
 
     Args:
         problem: the problem.
@@ -39,10 +43,40 @@ def parameter_jvp(
         result: Tensor = problem.outputs({**theta, **part}, inputs, fold=True)
         return result
 
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        f, u, *_ = jvp(outputs, (moving,), (dict(tangents),))
-    charge("jvp", len(batch))
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            f, u, *_ = jvp(outputs, (moving,), (dict(tangents),))
+    except (NotImplementedError, RuntimeError) as error:
+        if not _lacks_forward_mode(error):
+            raise
+        f, u = _by_two_backward_passes(outputs, moving, tangents)
+        charge("hessian_product", len(batch))
+    else:
+        charge("jvp", len(batch))
     return f, u
+
+
+def _lacks_forward_mode(error: Exception) -> bool:
+    words = str(error)
+    return "forward AD" in words or "forward mode AD" in words or "setup_context" in words
+
+
+def _by_two_backward_passes(
+    outputs: Callable[[dict[str, Tensor]], Tensor], moving: Mapping[str, Tensor], tangents: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """f and J t as the derivative of (J' c)' t in c, in which it is linear."""
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in moving.items()}
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with DoubleBackward():
+            f = outputs(leaves)
+        if not f.requires_grad:  # none of these parameters has a part in it
+            return f, torch.zeros_like(f)
+        c = torch.zeros_like(f, requires_grad=True)
+        rows = torch.autograd.grad(f, list(leaves.values()), c, create_graph=True, allow_unused=True)
+        pairs = [(row, tangents[n]) for n, row in zip(leaves, rows, strict=True) if row is not None]
+        total = torch.stack([(row * t).sum() for row, t in pairs]).sum()
+        (u,) = torch.autograd.grad(total, c, allow_unused=True, materialize_grads=True)
+    return f.detach(), u
 
 
 class _Rows:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from landscape.errors import NonFiniteError
+from landscape.float32_products import full_products
 from landscape.problem import Problem
 from landscape.problem.predictions import right_labels
 from landscape.work import charge
@@ -23,6 +24,7 @@ class Evaluation:
     classes: int | None
 
 
+@full_products()
 def evaluate(problem: Problem) -> Evaluation:
     """Evaluate the network on all samples. Cost: 1/3 gradient-equivalent.
 

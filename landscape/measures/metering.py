@@ -12,6 +12,7 @@ from typing import ParamSpec
 import numpy as np
 
 from landscape.errors import NonFiniteError
+from landscape.float32_products import full_products
 from landscape.measures.sharing import Shared
 from landscape.memory import watch_peak
 from landscape.problem import Problem
@@ -30,7 +31,7 @@ def announce(on_progress: Progress | None, cost: float) -> None:
 
 
 def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Record]:
-    """Fill the cost, the seconds and the peak memory of the record that `measure` returns.
+    """Fill the cost, the seconds and the peak memory of the record that `measure` returns, computed in full precision.
 
     The problem is the measure's first argument. What the measure put into its record itself (the share of a computation
     that was handed in), and what it took from `shared`, is added to the cost and the seconds.
@@ -46,7 +47,7 @@ def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Recor
         start = time.perf_counter()
         # a problem follows a model that is being trained: its weights may have left the finite numbers since
         check_weights(problem.model)
-        with count_work() as work, watch_peak(problem.device) as peak:
+        with full_products(), count_work() as work, watch_peak(problem.device) as peak:
             record = measure(*args, **kwargs)
         if record.skipped is None and not math.isfinite(record.value):
             name = getattr(measure, "__name__", "the measure")

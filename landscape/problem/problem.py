@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from landscape.distributed import ALONE, Group, check_device
 from landscape.errors import DataError, ModelError, OptionError, ProblemError
+from landscape.float32_products import full_products
 from landscape.memory import SavedBytes, available_memory
 from landscape.parameters import ParameterInfo, describe
 from landscape.problem.batch_norm import AffineBatchNorm, Fold, NotFoldedError, Watch
@@ -36,6 +37,7 @@ from landscape.work import charge
 BLOCK = 32  # probe k of block b depends on (seed, k, b): the blocks are part of a measure's definition
 BN_GROUP = 128  # with bn="train" the statistics come from each group of this many samples
 DEFAULT_BATCH = 128
+GPU_BATCH = 2048  # below it a GPU waits for the launches of its kernels more than it computes
 # what a pass may hold: half of the free memory, for the graph of a gradient that is differentiated again, which holds
 # some four times what the forward pass saves
 _SHARE_OF_MEMORY = 0.5
@@ -74,8 +76,8 @@ class Problem:
         dtype: floating type of all computation; the model's own by default.
         device: where to compute; the model's own by default.
         bn: `eval` uses BatchNorm's running statistics; `train` those of each consecutive group of 128 samples.
-        batch_size: samples a pass, which bounds the memory; decides no value. By default 128, fewer where a pass would
-            take more than a fraction of the free memory.
+        batch_size: samples a pass, which bounds the memory; decides no value. By default 128, on a GPU 2,048,
+            fewer where a pass would take more than a fraction of the free memory.
         population: the size of the split that the data are a draw from; N if they are all of it.
         about: plain values that describe the problem in an analysis document.
         reading: how outputs and labels are read before the loss sees them, a name in
@@ -134,7 +136,7 @@ class Problem:
         self._writes_into_inputs = False
         self._per_sample, self._bytes_saved = self._read_loss(find_reading(reading))
         if self.batch_is_free and bn == "eval":
-            self.batch_size = _fitting_batch(self._bytes_saved, available_memory(self.device))
+            self.batch_size = _fitting_batch(self._bytes_saved, self.device)
         weights = self._per_sample.weights(self.reading.labels(self._samples.targets))
         self._weights = weights.detach().to(dtype=torch.float64, device="cpu")
         self.total_weight = float(self._weights.sum())
@@ -252,8 +254,8 @@ class Problem:
         if group.size > 1 and torch.device(group.device) != self.device:
             other.device = check_device(group.device)
         if group.size > 1 and other.device.type == "cpu" and self.batch_is_free and self.bn == "eval":
-            free = available_memory(other.device)  # which the processes of a machine share
-            other.batch_size = min(self.batch_size, _fitting_batch(self._bytes_saved, free and free // group.size))
+            # the processes of a machine share its memory
+            other.batch_size = min(self.batch_size, _fitting_batch(self._bytes_saved, other.device, group.size))
         return other
 
     # -- passes over the data ------------------------------------------------------------------------------------
@@ -352,6 +354,7 @@ class Problem:
 
     # -- checks --------------------------------------------------------------------------------------------------
 
+    @full_products()
     def _read_loss(self, reading: Reading | None) -> tuple[PerSampleLoss, float]:
         """The form of the loss on the first samples, and the bytes that a forward pass saves for each sample."""
         self._weights = torch.ones(len(self), dtype=torch.float64)
@@ -427,9 +430,11 @@ class Problem:
         return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)
 
 
-def _fitting_batch(saved: float, free: int | None) -> int:
-    """The largest batch up to 128, a power of two, whose passes fit into the free memory."""
+def _fitting_batch(saved: float, device: torch.device, sharing: int = 1) -> int:
+    """The largest default batch, a power of two, whose passes fit into the memory that `sharing` processes share."""
+    most = GPU_BATCH if device.type == "cuda" else DEFAULT_BATCH
+    free = available_memory(device)
     if free is None or saved == 0:
         return DEFAULT_BATCH
-    fitting = _SHARE_OF_MEMORY * free / (_GRAPHS * saved)
-    return DEFAULT_BATCH if fitting >= DEFAULT_BATCH else 2 ** max(0, math.floor(math.log2(max(fitting, 1))))
+    fitting = _SHARE_OF_MEMORY * free / (sharing * _GRAPHS * saved)
+    return most if fitting >= most else 2 ** max(0, math.floor(math.log2(max(fitting, 1))))

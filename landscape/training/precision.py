@@ -23,6 +23,7 @@ import torch
 
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError
+from landscape.float32_products import tf32_products
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,8 @@ class Precision:
         if self.name != "tf32":
             yield
             return
-        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-        try:
+        with tf32_products():
             yield
-        finally:
-            torch.set_float32_matmul_precision(before[0])
-            torch.backends.cudnn.allow_tf32 = before[1]
 
 
 FULL = Precision()

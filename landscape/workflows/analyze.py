@@ -22,6 +22,7 @@ from landscape.config.measure_options import own_options
 from landscape.config.recipe import validate
 from landscape.distributed import ALONE, Group, parse_devices
 from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
+from landscape.float32_products import full_products
 from landscape.measures import (
     DEFLATION_TOP,
     MEASURES,
@@ -205,7 +206,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
     records: dict[str, Record] = {}
     tell: OnEvent = on_event or (lambda _: None)
     options = {name: _options(name, settings) for name in names if _computes(settings.engine, name)}
-    with count_work() as total, memory_errors(problem.batch_size):
+    with full_products(), count_work() as total, memory_errors(problem.batch_size):
         # process 0 alone looks into the cache and fills it: what is computed must be the same in all
         group = problem.group
         known = Known(problem, cache if group.rank == 0 else False, lambda reason: tell(NotKept(reason)))

@@ -20,6 +20,7 @@ from landscape.curvature.batch_gradients import BatchGradients, SizeStatistics, 
 from landscape.curvature.noise_scale import NoiseScale, block_norms, grouped_noise_scale
 from landscape.distributed import ALONE, Group
 from landscape.errors import NotApplicableError
+from landscape.float32_products import full_products
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.study.batch_scaling import bootstrap_means, fit_exponent, scatter
@@ -113,7 +114,7 @@ def batch_scaling(
     def tell(first: float) -> Callable[[int, int], None]:
         return lambda done, of: None if on_share is None else on_share(first + done / of / 2)
 
-    with count_work() as work, memory_errors(problem.batch_size):
+    with full_products(), count_work() as work, memory_errors(problem.batch_size):
         random = shuffled(problem, settings.seed)
         joined = torch.from_numpy(np.concatenate(list(coordinates.values())))
         gradients = batch_gradients(random, sizes, coordinates=joined, on_block=tell(0.0))

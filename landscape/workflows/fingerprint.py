@@ -52,7 +52,7 @@ def fingerprint(problem: Problem) -> str:
             "block": problem.block_size,
             "bn": problem.bn,
             "dtype": str(problem.dtype),
-            "rounding": None if problem.dtype == torch.float64 else _rounding(problem.device),
+            "rounding": None if problem.dtype == torch.float64 else problem.device.type,
         }
     )
 
@@ -66,12 +66,6 @@ def key(problem: str, what: str, options: Mapping[str, Any]) -> str:
     """The name of one result: of `what` (a measure) with `options`, of the problem whose fingerprint is `problem`."""
     engine = {"version": metadata.version("pyhessian")} if options.get("engine") == "pyhessian" else {}
     return digest({"problem": problem, "what": what, "options": dict(options), "engine": engine})
-
-
-def _rounding(device: torch.device) -> list[Any]:
-    if device.type != "cuda":
-        return [device.type]
-    return [device.type, torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32]
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from landscape.config.invariance import TRANSFORMS, InvarianceSettings
 from landscape.data import Normalization, parse_data
 from landscape.distributed import ALONE, Group
 from landscape.errors import NotApplicableError, OptionError, near
+from landscape.float32_products import full_products
 from landscape.measures import MEASURES
 from landscape.problem import Problem
 from landscape.problem.batch_norm import Fold
@@ -63,6 +64,7 @@ class _Made:
     variant: Variant
 
 
+@full_products()
 def invariance_checkpoint(
     path: Path | str,
     *,

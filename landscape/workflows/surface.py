@@ -17,6 +17,7 @@ from landscape.config.analysis import AnalysisRun
 from landscape.config.surface import SurfaceSettings
 from landscape.distributed import ALONE, Group
 from landscape.errors import CheckpointError, OptionError
+from landscape.float32_products import full_products
 from landscape.locks import only_writer_of
 from landscape.problem import Problem
 from landscape.surfaces.grid import Surface, places, read_surface
@@ -69,6 +70,7 @@ def surface_checkpoint(
         return _surface(Path(path), out, identity, settings, run, source, on_progress, save_every, group)
 
 
+@full_products()
 def _surface(
     path: Path,
     out: Path | None,
