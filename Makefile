@@ -51,7 +51,7 @@ bench-full: $(BENCHING) ## the same at the size of the bars of docs/performance.
 	$(BIN)/python -m benchmarks.run --full
 
 # One thread a process, a process a core; stopped and called again it goes on where it was.
-reproduce-small: $(RUNTIME) ## repeat tables of the papers at a small scale: about 12 minutes on two idle cores
+reproduce-small: $(RUNTIME) ## repeat tables of the papers at a small scale: about 13 minutes on two idle cores
 	OMP_NUM_THREADS=1 $(BIN)/landscape reproduce --small --out docs/reproduction --page docs/reproduction.md
 
 docs: $(TESTING) ## write docs/cli.md anew from the command line's own help
