@@ -2,7 +2,8 @@
 
 The unit is timed right before and right after each contender, and contenders take turns, so that a machine that is
 slow for a minute slows both sides of a ratio. CPU time (of all threads of the process) stands beside wall time: with
-one thread it says what the work was even where other programs share the processor.
+one thread it says what the work was even where other programs share the processor. What a GPU was asked for is waited
+for before the clock is read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import torch
 
 Kind = Literal["wall", "cpu"]
 
@@ -70,9 +73,17 @@ class Race:
 
 def lap(work: Callable[[], Any]) -> tuple[Lap, Any]:
     """Time one call."""
+    settle()
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
+    settle()
     return Lap(time.perf_counter() - wall, time.process_time() - cpu), result
+
+
+def settle() -> None:
+    """Wait until the GPU has done what it was asked for."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def whole(work: Callable[[], object]) -> Callable[[], Lap]:

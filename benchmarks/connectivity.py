@@ -9,7 +9,7 @@ import landscape
 from benchmarks import peers
 from benchmarks.clock import Answer, Contender, race, whole
 from benchmarks.context import Context
-from benchmarks.memory import peak, random_network
+from benchmarks.memory import peak, peak_on_gpu, random_network
 from benchmarks.outcome import Bar, Outcome, row
 from benchmarks.subject import LossFunction
 from landscape.measures import connectivity
@@ -22,7 +22,7 @@ _VMAP_CHUNK = 8
 def run(context: Context) -> Outcome:
     """Beside vmap(grad), torch's own way to per-sample gradients, in chunks that fit."""
     images = context.pick(4, 64, 128)
-    network, x, y = random_network(_MODEL, images)
+    network, x, y = random_network(_MODEL, images, context.device)
     problem = landscape.Problem(network.eval(), LossFunction(), (x, y))
     parameters = list(network.parameters())
 
@@ -63,11 +63,18 @@ def run(context: Context) -> Outcome:
     outcome = Outcome(TITLE, name, images, rows=rows)
     outcome.bars = [Bar.row("connectivity per sample, ResNet-18 at batch 128: gradient passes", rows[0], 2.0)]
     context.say("memory")
-    work, step = (peak(kind, _MODEL, images) for kind in ("connectivity", "step"))
+    kinds = ("connectivity", "step")
+    if context.on_gpu:
+        work, step = (peak_on_gpu(kind, _MODEL, images, context.device) for kind in kinds)
+    else:
+        work, step = (peak(kind, _MODEL, images) for kind in kinds)
     ours_net, step_net = work["peak"] - work["idle"], step["peak"] - step["idle"]
+    above = (
+        "memory of the tensors above network and images" if context.on_gpu else "resident memory above the idle process"
+    )
     outcome.remarks = [
-        f"Peak resident memory above the idle process: connectivity {ours_net / 2**20:,.0f} MiB, a training step (SGD "
-        f"with momentum) {step_net / 2**20:,.0f} MiB; the idle process holds {step['idle'] / 2**20:,.0f} MiB.",
+        f"Peak {above}: connectivity {ours_net / 2**20:,.0f} MiB, a training step (SGD with momentum) "
+        f"{step_net / 2**20:,.0f} MiB; idle {step['idle'] / 2**20:,.0f} MiB.",
         f"All per-sample gradients held at once would be {4 * problem.size * images / 2**30:.1f} GiB.",
     ]
     outcome.bars.append(

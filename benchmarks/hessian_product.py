@@ -27,7 +27,7 @@ def run(context: Context) -> Outcome:
 
     def ours(k: int) -> Callable[[int], Answer]:
         def multiply(seed: int) -> Answer:
-            hessian_products(problem, theta, batch, peers.random_block(problem.size, k, seed))
+            hessian_products(problem, theta, batch, peers.random_block(problem.size, k, seed, subject.device))
             return Answer(products=k)
 
         return multiply
@@ -35,12 +35,12 @@ def run(context: Context) -> Outcome:
     kept = Linearisation(problem, theta, batch)
 
     def ours_reused(seed: int) -> Answer:
-        kept.products(peers.random_block(problem.size, 1, seed), keep=True)
+        kept.products(peers.random_block(problem.size, 1, seed, subject.device), keep=True)
         return Answer(products=1)
 
     def reused(seed: int) -> Answer:
         generator = torch.Generator().manual_seed(seed)
-        v = [torch.randn(p.shape, generator=generator) for p in engine.params]
+        v = [torch.randn(p.shape, generator=generator).to(p.device) for p in engine.params]
         hessian_vector_product(engine.gradsH, engine.params, v)
         return Answer(products=1)
 
@@ -49,7 +49,7 @@ def run(context: Context) -> Outcome:
             fresh = peers.pyhessian(subject)
             for j in range(k):
                 generator = torch.Generator().manual_seed(k * seed + j)
-                v = [torch.randn(p.shape, generator=generator) for p in fresh.params]
+                v = [torch.randn(p.shape, generator=generator).to(p.device) for p in fresh.params]
                 hessian_vector_product(fresh.gradsH, fresh.params, v)
             peers.release(fresh)
             return Answer(products=k)
@@ -58,13 +58,13 @@ def run(context: Context) -> Outcome:
 
     def curvlinops(k: int) -> Callable[[int], Answer]:
         def multiply(seed: int) -> Answer:
-            peers.curvlinops_hessian(subject) @ peers.random_block(problem.size, k, seed)
+            peers.curvlinops_hessian(subject) @ peers.random_block(problem.size, k, seed, subject.device)
             return Answer(products=k)
 
         return multiply
 
     def eigenthings(seed: int) -> Answer:
-        peers.eigenthings_hessian(subject).matvec(peers.random_block(problem.size, 1, seed)[:, 0])
+        peers.eigenthings_hessian(subject).matvec(peers.random_block(problem.size, 1, seed, subject.device)[:, 0])
         return Answer(products=1)
 
     contenders = [

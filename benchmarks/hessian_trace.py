@@ -41,7 +41,7 @@ def run(context: Context) -> Outcome:
         return Answer(float(value), products=1)
 
     def curvlinops(seed: int) -> Answer:
-        v = peers.random_block(problem.size, 1, seed).sign()
+        v = peers.random_block(problem.size, 1, seed, subject.device).sign()
         return Answer(float((v * (peers.curvlinops_hessian(subject) @ v)).sum()), products=1)
 
     def eigenthings(seed: int) -> Answer:

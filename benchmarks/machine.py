@@ -16,8 +16,9 @@ import landscape
 _PACKAGES = ("torch", "pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings", "scipy", "numpy")
 
 
-def describe() -> dict[str, Any]:
+def describe(device: torch.device | None = None) -> dict[str, Any]:
     """Machine, versions, date; `load` is the number of runnable processes as the run began (None where unknown)."""
+    on_gpu = device is not None and device.type == "cuda"
     return {
         "machine": {
             "processor": _processor(),
@@ -25,7 +26,7 @@ def describe() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
             "system": platform.system(),
-            "device": "cpu",
+            "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         },
         "versions": {
             "landscape": landscape.__version__,

@@ -6,6 +6,7 @@ resident size before the work began (imports, network and images) and at the end
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -19,12 +20,15 @@ from landscape.memory import watch_peak
 from landscape.models import build_model, parse_model
 
 
-def random_network(model: str, images: int) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
+def random_network(
+    model: str, images: int, device: torch.device | None = None, *, pixels: int = 32, classes: int = 10
+) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
     """A network with its initial weights, and normal noise as images: neither time nor memory ask what is in them."""
-    network = build_model(parse_model(model), classes=10, channels=3, size=32)
+    network = build_model(parse_model(model), classes=classes, channels=3, size=pixels)
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(images, 3, 32, 32, generator=generator)
-    return network, inputs, torch.randint(10, (images,), generator=generator)
+    inputs = torch.randn(images, 3, pixels, pixels, generator=generator)
+    labels = torch.randint(classes, (images,), generator=generator)
+    return network.to(device), inputs.to(device), labels.to(device)
 
 
 def peak(work: str, model: str, images: int) -> dict[str, int]:
@@ -39,6 +43,24 @@ def peak(work: str, model: str, images: int) -> dict[str, int]:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
     found: dict[str, int] = json.loads(done.stdout)
     return found
+
+
+def peak_on_gpu(work: str, model: str, images: int, device: torch.device) -> dict[str, int]:
+    """The same of a GPU's tensors, in this process: `idle` is network and images."""
+    gc.collect()
+    network, x, y = random_network(model, images, device)
+    with watch_peak(device) as idle:
+        pass
+    with watch_peak(device) as used:
+        _work(work, network, x, y)
+    return {"idle": idle.bytes or 0, "peak": used.bytes or 0}
+
+
+def _work(work: str, network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+    if work == "step":
+        training_step(network, x, y)
+    else:
+        connectivity(landscape.Problem(network.eval(), LossFunction(), (x, y)))
 
 
 def training_step(network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -61,10 +83,7 @@ def main() -> None:
     with watch_peak(device) as idle:
         pass
     with watch_peak(device) as used:
-        if work == "step":
-            training_step(network, x, y)
-        else:
-            connectivity(landscape.Problem(network.eval(), LossFunction(), (x, y)))
+        _work(work, network, x, y)
     sys.stdout.write(json.dumps({"idle": idle.bytes, "peak": used.bytes}))
 
 

@@ -71,7 +71,7 @@ class Bar:
 
 def judge() -> str:
     """Which time the bars are judged by: with one thread CPU time, which other programs do not lengthen; else wall."""
-    return "cpu" if torch.get_num_threads() == 1 else "wall"
+    return "cpu" if torch.get_num_threads() == 1 and not torch.cuda.is_initialized() else "wall"
 
 
 def _judged(row: Row) -> float | None:

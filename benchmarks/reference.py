@@ -30,10 +30,10 @@ def top_eigenvalue(subject: Subject, store: Path) -> float:
 
 
 def _compute(subject: Subject) -> float:
-    model, loss = subject.copy().double(), LossFunction(reduction="sum")
+    model, loss = subject.copy().cpu().double(), LossFunction(reduction="sum")
     parameters = list(model.parameters())
     sizes = [p.numel() for p in parameters]
-    batches = [(x.double(), y) for x, y in subject.batches(64)]
+    batches = [(x.cpu().double(), y.cpu()) for x, y in subject.batches(64)]
 
     def product(v: np.ndarray) -> np.ndarray:
         pieces = torch.split(torch.from_numpy(v.reshape(-1)), sizes)

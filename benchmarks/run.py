@@ -19,8 +19,9 @@ from benchmarks import machine
 from benchmarks.context import Context, Scale
 from benchmarks.outcome import SCHEMA, Outcome
 from benchmarks.subject import ROOT, Subject, choose_subject, stand_in
-from benchmarks.tables import write_page
+from benchmarks.tables import GPU, write_page
 from landscape.files import write_atomically
+from landscape.float32_products import full_products
 
 NAMES = (
     "top_eigenvalue",
@@ -33,6 +34,7 @@ NAMES = (
     "training",
     "processes",
 )
+GPU_NAMES = (*(name for name in NAMES if name != "processes"), "networks")
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 _IMAGES = {"smallest": 64, "short": 2_048, "full": 10_000}
@@ -46,9 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures: list[str] = []
     if not given.tables:
         scale: Scale = "full" if given.full else "smallest" if given.smallest else "short"
+        device = torch.device(given.device)
         subject = stand_in(epochs=1) if scale == "smallest" else choose_subject(_IMAGES[scale], given.cifar10)
+        subject = subject.to(device)
+        names = given.names or (GPU_NAMES if device.type == "cuda" else NAMES)
         torch.manual_seed(0)
-        failures = [name for name in given.names or NAMES if not _one(name, subject, scale, given.results)]
+        failures = [name for name in names if not _one(name, subject, scale, given.results)]
         print(f"{_processor_seconds():,.0f} s of processor time in all", file=sys.stderr)
     if given.page.is_file():
         write_page(given.page, given.results)
@@ -63,10 +68,11 @@ def _one(name: str, subject: Subject, scale: Scale, results: Path) -> bool:
         print(f"[{time.perf_counter() - start:6.0f} s] {name}: {what}", file=sys.stderr, flush=True)
 
     say("begins")
-    about = machine.describe()
-    context = Context(subject, scale, say, results / "references.json")
+    about = machine.describe(subject.device)
+    context = Context(subject, scale, say, results / "references.json", subject.device)
     try:
-        outcome: Outcome = importlib.import_module(f"benchmarks.{name}").run(context)
+        with full_products():  # PyTorch rounds convolutions on a GPU by default; here nobody does, unless a row says so
+            outcome: Outcome = importlib.import_module(f"benchmarks.{name}").run(context)
     except Exception:
         traceback.print_exc()
         return False
@@ -77,11 +83,13 @@ def _one(name: str, subject: Subject, scale: Scale, results: Path) -> bool:
         "fallback": subject.fallback,
         **outcome.to_dict(),
         **about,
-        "command": _command(name, scale),
+        "command": _command(name, scale, context),
         "took": round(time.perf_counter() - start, 1),
         "processor_seconds": round(_processor_seconds() - spent, 1),
     }
-    write_atomically(results / scale / f"{name}.json", (json.dumps(document, indent=2) + "\n").encode())
+    write_atomically(
+        results / (GPU if context.on_gpu else scale) / f"{name}.json", (json.dumps(document, indent=2) + "\n").encode()
+    )
     for row in outcome.rows:
         shown = f"failed: {row.failed}" if row.failed else f"{row.ratio['median']:.2f}" if row.ratio else ""
         say(f"{row.who}, {row.what}: {shown}")
@@ -95,18 +103,21 @@ def _processor_seconds() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-def _command(name: str, scale: Scale) -> str:
+def _command(name: str, scale: Scale, context: Context) -> str:
     option = {"full": " --full", "short": "", "smallest": " --smallest"}[scale]
-    return f"python -m benchmarks.run {name}{option}"
+    return f"python -m benchmarks.run {name}{option}{' --device cuda' if context.on_gpu else ''}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *NAMES], help=f"of {', '.join(NAMES)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", choices=[[], *NAMES, *GPU_NAMES], help=f"of {', '.join(NAMES)}, networks"
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="the size of the bars; an hour or more")
     size.add_argument("--smallest", action="store_true", help="an untrained network and a few images, for tests")
     size.add_argument("--tables", action="store_true", help="measure nothing: write the page from the results")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where everybody computes")
     parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
     parser.add_argument(
         "--cifar10", type=Path, help="the folder of cifar-10-batches-py; by default ../shared is unpacked"

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SCRATCH = ROOT / "build" / "bench"
 BATCH = 128  # images a pass, for everybody who does not hold one graph of all of them
+GPU_BATCH = 2_000  # the same on a GPU, which smaller ones leave idle; it divides 10,000 images
 NORMALIZE = "0.485,0.456,0.406:0.229,0.224,0.225"
 
 LossFunction = nn.CrossEntropyLoss
@@ -55,6 +56,21 @@ class Subject:
         """The same on the first images: `count` of them, or all if there are fewer."""
         return replace(self, inputs=self.inputs[:count], targets=self.targets[:count])
 
+    @property
+    def device(self) -> torch.device:
+        """Where network and images are."""
+        return self.inputs.device
+
+    @property
+    def batch(self) -> int:
+        """Images a pass."""
+        return BATCH if self.device.type == "cpu" else GPU_BATCH
+
+    def to(self, device: torch.device) -> Subject:
+        """The same on another device."""
+        model = copy.deepcopy(self.model).to(device)
+        return replace(self, model=model, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
     def copy(self) -> nn.Module:
         """The network for somebody who changes it."""
         return copy.deepcopy(self.model).eval()
@@ -68,8 +84,9 @@ class Subject:
         """As our own library sees it: these images are all there are, so no sampling error is estimated."""
         return Problem(self.model, LossFunction(), (self.inputs, self.targets))
 
-    def batches(self, size: int = BATCH) -> list[tuple[Tensor, Tensor]]:
+    def batches(self, size: int | None = None) -> list[tuple[Tensor, Tensor]]:
         """The images cut into batches."""
+        size = size or self.batch
         return list(zip(self.inputs.split(size), self.targets.split(size), strict=True))
 
     def gradient_pass(self) -> None:
@@ -91,7 +108,7 @@ class Subject:
         """A hash of weights and images."""
         h = hashlib.sha256()
         for tensor in [*self.model.state_dict().values(), self.inputs, self.targets]:
-            h.update(tensor.contiguous().numpy().tobytes())
+            h.update(tensor.contiguous().cpu().numpy().tobytes())
         return h.hexdigest()
 
 

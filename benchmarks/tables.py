@@ -2,6 +2,7 @@
 
     <!-- bench:NAME --> ... <!-- /bench:NAME -->   is replaced by the table of that benchmark,
     <!-- bench:bars --> ... <!-- /bench:bars -->   by all demands and whether they are met.
+    <!-- gpu:NAME --> and <!-- gpu:bars -->        the same of the runs with --device cuda.
 
 Of a benchmark that was run both ways the full run is shown.
 """
@@ -12,31 +13,33 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.outcome import SCHEMA
 from landscape.files import write_atomically
 
 SCALES = ("full", "short")
-_MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench:\2 -->)", re.DOTALL)
+GPU = "gpu"
+_MARKED = re.compile(r"(<!-- (bench|gpu):(\w+) -->\n).*?(<!-- /\2:\3 -->)", re.DOTALL)
 
 Document = Mapping[str, Any]
 
 
 def write_page(page: Path, results: Path) -> None:
     """Put the tables of `results` between the markers of `page`; what else it says stays."""
-    text = fill(page.read_text(), read_results(results))
+    text = fill(page.read_text(), read_results(results), read_results(results, (GPU,)))
     write_atomically(page, text.encode())
 
 
-def read_results(results: Path) -> dict[str, Document]:
+def read_results(results: Path, folders: Sequence[str] = SCALES) -> dict[str, Document]:
     """The documents by the benchmark's name; the fullest of each.
 
     Raises:
         ValueError: a file is of another schema.
     """
     found: dict[str, Document] = {}
-    for scale in SCALES:
+    for scale in folders:
         for path in sorted((results / scale).glob("*.json")):
             document = json.loads(path.read_text())
             if document.get("schema") != SCHEMA:
@@ -45,18 +48,18 @@ def read_results(results: Path) -> dict[str, Document]:
     return found
 
 
-def fill(text: str, documents: Mapping[str, Document]) -> str:
+def fill(text: str, of_cpus: Mapping[str, Document], of_gpus: Mapping[str, Document] = MappingProxyType({})) -> str:
     """`text` with every marked place filled."""
 
     def filled(match: re.Match[str]) -> str:
-        name = match[2]
+        name, documents = match[3], of_gpus if match[2] == GPU else of_cpus
         if name == "bars":
             body = bars_table(documents)
         elif name in documents:
             body = benchmark_table(documents[name])
         else:
             body = "Not measured yet.\n"
-        return f"{match[1]}\n{body}\n{match[3]}"
+        return f"{match[1]}\n{body}\n{match[4]}"
 
     return _MARKED.sub(filled, text)
 
@@ -68,9 +71,14 @@ def benchmark_table(document: Document) -> str:
         return "\n".join([*lines, f"Skipped: {document['skipped']}.", ""])
     header = ("who", "what", "wall", "CPU", "products", "counted", "seconds", "value", "error", "note")
     rows = [_cells(row) for row in document["rows"]]
-    kept = [i for i in range(len(header)) if i < 3 or any(row[i] for row in rows)]
+    on_gpu = document["machine"]["device"] != "cpu"  # where the CPU's time says nothing
+    kept = [i for i in range(len(header)) if i < 3 or any(row[i] for row in rows) if not (on_gpu and i == 3)]
     lines += _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
-    lines += ["", f"Wall and CPU: times in units of {document['unit']}, median and range over the repeats.", ""]
+    lines += [
+        "",
+        f"Wall{'' if on_gpu else ' and CPU'}: times in units of {document['unit']}, median and range over the repeats.",
+        "",
+    ]
     return "\n".join([*lines, *(f"{remark}\n" for remark in document["remarks"])])
 
 
@@ -102,6 +110,11 @@ def _verdict(bar: Document) -> str:
 def _caption(document: Document) -> str:
     machine, versions = document["machine"], document["versions"]
     threads = machine["threads"]
+    if machine["device"] != "cpu":
+        return (
+            f"*{document['samples']:,} images: {document['subject']}. {machine['device']}, float32; torch "
+            f"{versions['torch']}, Python {versions['python']}; {document['date']}; `{document['command']}`.*"
+        )
     return (
         f"*{document['scale'].capitalize()} run, {document['samples']:,} images: {document['subject']}. "
         f"{machine['processor']}, {threads} thread{'s' if threads > 1 else ''} of {machine['cores']} cores, "

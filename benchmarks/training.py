@@ -53,12 +53,12 @@ class Ours:
     batching: Batching = WHOLE
 
     @classmethod
-    def make(cls, model: str, images: int, batch: int, **settings: str) -> Ours:
+    def make(cls, context: Context, model: str, images: int, batch: int, **settings: str) -> Ours:
         """As `settings` (of `TrainConfig`) say."""
-        network, x, y = random_network(model, images)
+        network, x, y = random_network(model, images, context.device)
         config = fill_decay(fill_options(TrainConfig(model=model, lr=LR, **settings)))
         optimizer = build_optimizer(config, network.parameters())
-        state = TrainingState(network, optimizer, torch.Generator().manual_seed(0), torch.device("cpu"))
+        state = TrainingState(network, optimizer, torch.Generator().manual_seed(0), context.device)
         decay = None
         if config.decay is not None:
             decay = Decay(plan_decay(config, describe(network)), config.decay_mode, network, optimizer)
@@ -80,15 +80,15 @@ class Ours:
         return Answer()
 
 
-def bare_loop(model: str, images: int, batch: int) -> Callable[[], None]:
+def bare_loop(context: Context, model: str, images: int, batch: int) -> Callable[[], None]:
     """A pass over the images as one writes it down: data in memory, no value read before the end."""
-    network, x, y = random_network(model, images)
+    network, x, y = random_network(model, images, context.device)
     optimizer = optim.SGD(network.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4)
     generator = torch.Generator().manual_seed(0)
 
     def epoch() -> None:
         network.train()
-        total = torch.zeros(())
+        total = torch.zeros((), device=context.device)
         for chosen in torch.randperm(images, generator=generator).split(batch):
             optimizer.zero_grad()
             loss = cross_entropy(network(x[chosen]), y[chosen])
@@ -123,8 +123,11 @@ def _loop(context: Context, outcome: Outcome) -> None:
     sizes = [(large, context.pick(8, 256, 512), context.pick(4, 128, 128), context.pick(1, 2, 9))]
     sizes.append((SMALL, context.pick(8, 512, 512), context.pick(4, 16, 16), context.pick(1, 7, 25)))
     for model, images, batch, repeats in sizes:
-        plain = bare_loop(model, images, batch)
-        again, ours = bare_loop(model, images, batch), Ours.make(model, images, batch, optimizer="sgd")
+        plain = bare_loop(context, model, images, batch)
+        again, ours = (
+            bare_loop(context, model, images, batch),
+            Ours.make(context, model, images, batch, optimizer="sgd"),
+        )
         name = f"{model}, batch {batch}"
         races = race(
             [
@@ -146,8 +149,8 @@ def _loop(context: Context, outcome: Outcome) -> None:
 def _adaptive(context: Context, outcome: Outcome) -> None:
     model = "resnet8" if context.scale == "smallest" else "resnet20"
     images, batch = context.pick(8, 256, 512), context.pick(4, 128, 128)
-    plain = Ours.make(model, images, batch, optimizer="sgd", decay="no-bias")
-    adaptive = Ours.make(model, images, batch, optimizer="sgd", decay="adaptive-beta")
+    plain = Ours.make(context, model, images, batch, optimizer="sgd", decay="no-bias")
+    adaptive = Ours.make(context, model, images, batch, optimizer="sgd", decay="adaptive-beta")
     what = f"{model}, batch {batch}: decay adaptive-beta / no-bias"
     races = race(
         [Contender(peers.OURS, what, adaptive.epoch, adaptive.epoch)], whole(plain.epoch), context.pick(1, 2, 9)
@@ -163,9 +166,10 @@ def _two_phase(context: Context, outcome: Outcome) -> None:
     """An epoch costs CIFAR / images of one step on `images`; the eigenvalue LARGE / images of one on `images`."""
     model = "resnet8" if context.scale == "smallest" else "resnet20"
     images, micro = context.pick(8, 128, LARGE), context.pick(4, 64, 128)
-    with _ghosts_trained(model, images, micro) as ours:
+    with _ghosts_trained(context, model, images, micro) as ours:
         ask = last_layer_eigenvalue(ours.state.model, ours.split, batch=images, seed=0, rows=micro)
         features, logits = torch.randn(LARGE, 64), torch.randn(LARGE, 10)
+        features, logits = features.to(context.device), logits.to(context.device)
         repeats = context.pick(1, 1, 3)
         races = race(
             [
@@ -188,8 +192,8 @@ def _two_phase(context: Context, outcome: Outcome) -> None:
 
 
 @contextmanager
-def _ghosts_trained(model: str, images: int, micro: int) -> Iterator[Ours]:
-    ours = Ours.make(model, images, images, optimizer="sgd")
+def _ghosts_trained(context: Context, model: str, images: int, micro: int) -> Iterator[Ours]:
+    ours = Ours.make(context, model, images, images, optimizer="sgd")
     ghosts = GhostNorms(ours.state.model, micro)
     ours.batching = Batching(micro=micro, ghosts=ghosts)
     with ghosts.installed():
@@ -202,9 +206,9 @@ def _kfac(context: Context, outcome: Outcome) -> None:
     steps = -(-CIFAR // KFAC_BATCH)
     statistics, inverses = (-(-steps // every) for every in (STATISTICS, INVERSES))
     weights = [(steps - statistics) / steps, (statistics - inverses) / steps, inverses / steps]
-    plain = whole(bare_loop(model, batch, batch))
+    plain = whole(bare_loop(context, model, batch, batch))
     for name, repeats in (("kfac-f", context.pick(1, 1, 5)), ("kfac-g", context.pick(1, 1, 5))):
-        ours = Ours.make(model, batch, batch, optimizer=f"{name}:statistics={STATISTICS},inverses={INVERSES}")
+        ours = Ours.make(context, model, batch, batch, optimizer=f"{name}:statistics={STATISTICS},inverses={INVERSES}")
         first = race([Contender(peers.OURS, f"{model}: {name}, its first step / SGD's", ours.epoch)], plain, 1)
         kinds = ((1, "a step"), (STATISTICS, "a step with statistics"), (INVERSES, "with statistics and inverses"))
         races = race(
@@ -217,7 +221,7 @@ def _kfac(context: Context, outcome: Outcome) -> None:
         outcome.rows += [epoch, *(row(one) for one in races), once]
         outcome.bars.append(Bar.row(f"{name}, an epoch / SGD's, {model}, batch {batch}", epoch, 2.0))
     if context.scale == "full":
-        outcome.rows.append(_hundred_steps(model, plain))
+        outcome.rows.append(_hundred_steps(context, model, plain))
     outcome.remarks.append(
         f"K-FAC: an epoch of {steps} steps has {statistics} with statistics, {inverses} of them with inverses "
         f"(every {STATISTICS}th and {INVERSES}th). The pass that initialises the factors is apart, once a run: over "
@@ -225,9 +229,9 @@ def _kfac(context: Context, outcome: Outcome) -> None:
     )
 
 
-def _hundred_steps(model: str, plain: Callable[[], Lap]) -> Row:
+def _hundred_steps(context: Context, model: str, plain: Callable[[], Lap]) -> Row:
     """As many steps as it takes to meet every kind, each timed in turn with the plain one."""
-    ours = Ours.make(model, KFAC_BATCH, KFAC_BATCH, optimizer="kfac-f")
+    ours = Ours.make(context, model, KFAC_BATCH, KFAC_BATCH, optimizer="kfac-f")
     ours.epoch()
     found = race([Contender(peers.OURS, "", ours.epoch)], plain, INVERSES)
     ratio, cpu = (sum(found[0].ratios(kind)) / INVERSES for kind in ("wall", "cpu"))
