@@ -71,7 +71,7 @@ def benchmark_table(document: Document) -> str:
         return "\n".join([*lines, f"Skipped: {document['skipped']}.", ""])
     header = ("who", "what", "wall", "CPU", "products", "counted", "seconds", "value", "error", "note")
     rows = [_cells(row) for row in document["rows"]]
-    on_gpu = document["machine"]["device"] != "cpu"  # where the CPU's time says nothing
+    on_gpu = document["machine"].get("device", "cpu") != "cpu"  # where the CPU's time says nothing
     kept = [i for i in range(len(header)) if i < 3 or any(row[i] for row in rows) if not (on_gpu and i == 3)]
     lines += _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
     lines += [
@@ -110,7 +110,7 @@ def _verdict(bar: Document) -> str:
 def _caption(document: Document) -> str:
     machine, versions = document["machine"], document["versions"]
     threads = machine["threads"]
-    if machine["device"] != "cpu":
+    if machine.get("device", "cpu") != "cpu":
         return (
             f"*{document['samples']:,} images: {document['subject']}. {machine['device']}, float32; torch "
             f"{versions['torch']}, Python {versions['python']}; {document['date']}; `{document['command']}`.*"
