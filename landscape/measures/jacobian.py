@@ -16,7 +16,7 @@ from landscape.curvature.jacobian import InputJacobian
 from landscape.errors import NotApplicableError
 from landscape.linalg.means import sampling_stderr, weighted_mean
 from landscape.linalg.probes import rademacher
-from landscape.linalg.trace import block_estimate
+from landscape.linalg.trace import block_estimate, probes_wanted
 from landscape.measures.distribution import histogram, quantiles
 from landscape.measures.metering import Progress, announce, metered
 from landscape.problem import Problem
@@ -24,7 +24,6 @@ from landscape.records import Record
 from landscape.work import WEIGHTS
 
 _SCALARS_AT_ONCE = 2**25
-_DEGREES_OF_FREEDOM = 16  # B (k - 1) below this makes a standard error too uncertain to stop on
 
 Outputs = Literal["logits", "probabilities"]
 
@@ -129,7 +128,7 @@ def _by_probes(
     blocks = [(b, low, high) for b, (low, high) in enumerate(problem.blocks()) if weights[low:high].sum() > 0]
     omega = np.array([weights[low:high].sum() for _, low, high in blocks]) / problem.total_weight
     own = {b for b, _, _ in problem.own_blocks()}
-    wanted = 1 + math.ceil(_DEGREES_OF_FREEDOM / len(blocks))
+    wanted = probes_wanted(len(blocks))
     # every doubling repeats the forward pass
     sweeps = 1 + max(0, math.ceil(math.log2(max(budget / WEIGHTS["backward"] / wanted, 1))))
     affordable = max(1, int((budget - sweeps * WEIGHTS["forward"]) / WEIGHTS["backward"] + 1e-9))
@@ -143,8 +142,8 @@ def _by_probes(
                 more_Bk[row] = _block_probes(problem, of, b, low, high, new, seed)
         values_Bk = np.concatenate([values_Bk, problem.group.sum_array(more_Bk)], axis=1)
         estimate = block_estimate([values_Bk], omega, sampled_share=len(problem) / problem.population)
-        converged = estimate.stderr <= rtol * abs(estimate.value)
-        if problem.group.first(bool(converged or wanted >= affordable)):
+        converged = estimate.within(rtol * abs(estimate.value))
+        if problem.group.first(converged or wanted >= affordable):
             break
         wanted = min(affordable, 2 * wanted)
         if on_progress is not None:
@@ -153,7 +152,7 @@ def _by_probes(
         value=estimate.value,
         stderr=estimate.stderr,
         sampling_stderr=estimate.sampling_stderr,
-        converged=bool(converged),
+        converged=converged,
         details={"spectral_norm": math.nan, "exact": False, "of": of, "classes": classes, "probes": wanted},
     )
 

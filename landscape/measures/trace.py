@@ -28,7 +28,7 @@ from landscape.work import WEIGHTS
 
 Estimator = Literal["auto", "gauss-newton", "hutchinson"]
 
-_NONE: Mapping[str, float] = {"value": 0.0, "stderr": 0.0}
+_NONE: Mapping[str, float] = {"value": 0.0, "stderr": 0.0, "probes": 0}
 
 
 @metered
@@ -62,8 +62,8 @@ def hessian_trace(
     convolutions, linear layers, normalisation by running statistics, ReLU and pooling has no others. Its trace is that
     of G, exactly.
 
-    Parts that are probed start with two probes; then each gets as many as lower the common standard error at the least
-    cost.
+    Parts that are probed start with enough probes to trust their variance, where the budget allows those; then each
+    gets as many as lower the common standard error at the least cost.
 
     Args:
         problem: the problem.
@@ -80,7 +80,7 @@ def hessian_trace(
     Returns:
         A record with `stderr` from the variance of the probes within blocks, `sampling_stderr` from that
         between blocks less the probes' part, `groups`, `groups_stderr`, `tensors`, `probes` a block, `blocks`,
-        `estimator`, and `parts`, the value and standard error of `gauss_newton` and `residual`. Where nothing is
+        `estimator`, and `parts`, value, standard error and probes of `gauss_newton` and `residual`. Where nothing is
         probed `probes` and `stderr` are 0, `sampling_stderr` is that of the mean over samples, and `quantiles` and
         `histogram` are of the samples' traces.
 
@@ -105,7 +105,8 @@ def hessian_trace(
     found = estimate_trace(problem, blocks, components, rtol=rtol, budget=budget, on_progress=on_progress)
     if "hessian" in components:
         return probed_record(problem, found, groups, {"estimator": "hutchinson", "parts": {}})
-    parts = {name: {"value": e.value, "stderr": e.stderr} for name, e in found.apart().items()}
+    probed = {name: count if components[name].cost else 0 for name, count in found.probes.items()}
+    parts = {name: {"value": e.value, "stderr": e.stderr, "probes": probed[name]} for name, e in found.apart().items()}
     return probed_record(problem, found, groups, {"estimator": "gauss-newton", "parts": {"residual": _NONE, **parts}})
 
 
@@ -119,7 +120,7 @@ def _exactly(
     """The trace of a Hessian whose residual has none."""
     announce(on_progress, gauss_newton.exact_cost)
     values_NT = gauss_newton.values()
-    parts = {"gauss_newton": {"value": float(values_NT.sum()), "stderr": 0.0}, "residual": _NONE}
+    parts = {"gauss_newton": {**_NONE, "value": float(values_NT.sum())}, "residual": _NONE}
     details = {"groups_stderr": dict.fromkeys(groups, 0.0), "probes": 0, "blocks": len(blocks.spans), "parts": parts}
     return exact_record(problem, values_NT, groups, {"estimator": "gauss-newton", **details})
 

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from landscape.linalg.means import sampling_stderr
-from landscape.linalg.trace import BlockEstimate, block_estimate
+from landscape.linalg.trace import BlockEstimate, block_estimate, probe_variance, probes_wanted
 from landscape.measures.distribution import histogram, quantiles
 from landscape.measures.metering import Progress, announce
 from landscape.measures.trace_parts import Blocks, Component
 from landscape.parameters import sum_groups
 from landscape.problem import Problem
 from landscape.records import Record
-
-_DEGREES_OF_FREEDOM = 16  # B (k - 1) below this makes a standard error too uncertain to stop on
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class TraceEstimate:
     Attributes:
         blocks: the blocks of samples.
         parts: the values of each part by block, probe and tensor, (B, k, T).
-        converged: whether the standard error of the sum is at most what was asked.
+        converged: whether the standard error of the sum is at most what was asked (see `BlockEstimate.within`).
         share: n/N, of the samples in their population.
     """
 
@@ -39,6 +37,11 @@ class TraceEstimate:
     parts: Mapping[str, np.ndarray]
     converged: bool
     share: float
+
+    @property
+    def probes(self) -> dict[str, int]:
+        """The probes a block of each part."""
+        return {name: part.shape[1] for name, part in self.parts.items()}
 
     def whole(self) -> BlockEstimate:
         """The trace."""
@@ -68,12 +71,12 @@ def estimate_trace(
 ) -> TraceEstimate:
     """Probe the parts of a trace until its standard error is `rtol` times its value, or the budget is spent.
 
-    All parts start with two probes; then each gets as many as lower the common standard error at the least cost. With
+    All parts start with as many as make a standard error trustworthy, within the budget two, and without those no
+    estimate has converged; then each gets as many as lower the common standard error at the least cost. With
     `factors` (T,) it is the sum of the tensors' traces, each times its factor, that is estimated.
     """
     share = len(problem) / problem.population
-    least = 1 + max(1, math.ceil(_DEGREES_OF_FREEDOM / len(blocks.spans)))
-    wanted = _within(budget, components, dict.fromkeys(components, least))
+    wanted = _within(budget, components, dict.fromkeys(components, probes_wanted(len(blocks.spans))))
     announce(on_progress, cost_of(components, wanted))
     found: dict[str, np.ndarray] = {}
     while True:
@@ -84,9 +87,9 @@ def estimate_trace(
         parts = {name: (found[name] + _column(components[name].fixed)) * factors for name in components}
         estimate = block_estimate([part.sum(2) for part in parts.values()], blocks.omega, sampled_share=share)
         target = rtol * abs(estimate.value)
-        converged = estimate.stderr <= target
+        converged = estimate.within(target)
         more_wanted = _allocate(components, parts, blocks.omega, wanted, target, budget)
-        converged, more_wanted = problem.group.first((bool(converged), more_wanted))
+        converged, more_wanted = problem.group.first((converged, more_wanted))
         if converged or more_wanted == wanted:
             return TraceEstimate(blocks, parts, converged, share)
         wanted = more_wanted
@@ -110,7 +113,7 @@ def probed_record(
         details={
             "groups_stderr": {group: e.stderr for group, e in by_group.items()},
             "tensors": {name: found.of([t]).value for t, name in enumerate(names)},
-            "probes": max(part.shape[1] for part in found.parts.values()),
+            "probes": max(found.probes.values()),
             "blocks": len(found.blocks.spans),
             **details,
         },
@@ -172,10 +175,7 @@ def _allocate(
     With the variance V_i of one probe of cost c_i the cost sum c_i k_i is least, for a given sum V_i / k_i = target^2,
     at k_i = sqrt(V_i / c_i) sum_j sqrt(V_j c_j) / target^2.
     """
-    variances = {}
-    for name, part in parts.items():
-        stderr = block_estimate([part.sum(2)], omega, sampled_share=1.0).stderr
-        variances[name] = done[name] * stderr**2
+    variances = {name: done[name] * probe_variance(part.sum(2), omega) for name, part in parts.items()}
     wanted = dict(done)
     total = sum(math.sqrt(v * components[name].cost) for name, v in variances.items())
     for name, v in variances.items():
