@@ -60,6 +60,18 @@ def pyhessian(subject: Subject) -> PyHessian:
         return PyHessian(subject.copy(), LossFunction(), dataloader=subject.batches(), cuda=on_gpu)
 
 
+def pyhessian_stops(sequences: Tensor, tolerance: float = 1e-3) -> Tensor:
+    """After how many of its probes, a row each (d, k), PyHessian's `trace()` stops: (d,), k where it does not.
+
+    Its rule: the running mean m_k moves by less than the tolerance, |m_k - m_{k-1}| / (m_{k-1} + 1e-6) < tolerance,
+    from m_0 = 0 on; a mean that is negative stops it at once.
+    """
+    mean = sequences.cumsum(1) / torch.arange(1, sequences.shape[1] + 1)
+    before = torch.nn.functional.pad(mean[:, :-1], (1, 0))
+    met = (mean - before).abs() / (before + 1e-6) < tolerance
+    return torch.where(met.any(1), met.long().argmax(1) + 1, sequences.shape[1])
+
+
 def release(engine: PyHessian) -> None:
     """Break the cycle of parameters and gradients with graphs, which is never collected otherwise."""
     engine.model.zero_grad(set_to_none=True)

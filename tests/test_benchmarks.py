@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from pyhessian import hessian as PyHessian
+from torch import nn
 
-from benchmarks import run, tables
+from benchmarks import peers, run, tables
 from benchmarks.clock import Answer, Contender, Lap, Race, race, spread
 from benchmarks.outcome import SCHEMA, Bar, Outcome, Row, fastest, row, weighted
 
@@ -175,6 +178,25 @@ def test_one_benchmark_from_end_to_end(tmp_path: Path) -> None:
     ours, _, curvlinops, _ = found["rows"]
     assert 0 < ours["cpu_ratio"]["min"] <= ours["cpu_ratio"]["median"] <= ours["cpu_ratio"]["max"]
     assert curvlinops["error"] < 1e-4  # two implementations, one number
+
+
+def test_where_pyhessians_trace_stops_is_told_from_its_probes() -> None:
+    """With PyHessian itself: the same seed gives the same probes whatever the tolerance."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x, y = nn.Linear(6, 3), torch.randn(30, 6), torch.randint(3, (30,))
+        engine = PyHessian(model, nn.CrossEntropyLoss(), data=(x, y), cuda=False)
+        found = []
+        for seed in range(6):
+            torch.manual_seed(seed)
+            whole = engine.trace(maxIter=40, tol=0.0)
+            torch.manual_seed(seed)
+            found.append((whole, len(engine.trace(maxIter=40, tol=2e-3))))
+    peers.release(engine)
+    stops = peers.pyhessian_stops(torch.tensor([whole for whole, _ in found], dtype=torch.float64), tolerance=2e-3)
+    assert stops.tolist() == [count for _, count in found]
+    assert len(set(stops.tolist())) > 3
+    assert peers.pyhessian_stops(torch.tensor([[-1.0, -5.0, 4.0]])).tolist() == [2]
 
 
 @pytest.mark.slow
