@@ -53,7 +53,8 @@ def measure_missing(sources: Sources, *, quiet: bool, mixed: bool, **settings: A
         if document is not None:
             targets.check_folder(document.parent, "analysis.json")
     # Loaded here: only a checkpoint without an analysis needs torch.
-    from landscape.workflows.analyze import Interrupted, analyze_checkpoint
+    from landscape.workflows.analyze import analyze_checkpoint
+    from landscape.workflows.events import Interrupted
     from landscape.workflows.source import Source
     from landscape_cli.progress import watch_analysis
 

@@ -148,7 +148,8 @@ def _look(task: Task, group: Group, parts: dict[int, Outcome]) -> None:
 def _measure(task: Task, number: int, group: Group) -> Outcome:
     """Measure one checkpoint; what goes wrong with it is noted, so that the others are still measured."""
     from landscape.records import Analysis
-    from landscape.workflows.analyze import Interrupted, analyze_checkpoint
+    from landscape.workflows.analyze import analyze_checkpoint
+    from landscape.workflows.events import Interrupted
     from landscape_cli.progress import watch_analysis
 
     path, outcome = task.checkpoints[number], Outcome()

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from landscape.records import Record
 from landscape.report.numbers import format_short, format_value
-from landscape.workflows.analyze import Event, MeasureFinished, MeasureProgress, MeasureStarted, NotKept
+from landscape.workflows.events import Event, MeasureFinished, MeasureProgress, MeasureStarted, NotKept
 from landscape_cli import console
 
 SECONDS_BETWEEN_LINES = 10.0

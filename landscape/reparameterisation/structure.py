@@ -23,7 +23,9 @@ from torch.utils._pytree import tree_leaves
 
 from landscape.problem import Problem
 from landscape.reparameterisation.following import Entry, Follow, Statistics
+from landscape.reparameterisation.function_rules import FUNCTIONS
 from landscape.reparameterisation.labels import FIXED
+from landscape.reparameterisation.layer_rules import LAYERS
 
 Kind = Literal["rho", "scale"]
 
@@ -80,7 +82,7 @@ def find_structure(problem: Problem) -> Structure:
 
     Cost: three forward passes of some samples; where the trial fails, one more a layer.
     """
-    follow = Follow(problem.tensors)
+    follow = Follow(problem.tensors, LAYERS, FUNCTIONS)
     inputs = next(problem.batches(0, min(2, len(problem)))).inputs
     with torch.random.fork_rng(), torch.no_grad(), follow:
         outputs = problem.outputs(follow.tensors, inputs, plain=True)

@@ -2,92 +2,42 @@
 
 from __future__ import annotations
 
-import gc
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import landscape
 from landscape.catalog import PRESETS, expand
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
 from landscape.config.measure_options import own_options
 from landscape.config.recipe import validate
 from landscape.distributed import ALONE, Group, parse_devices
-from landscape.errors import LandscapeError, NotApplicableError, OptionError, OutOfMemoryError, near
+from landscape.errors import LandscapeError, NotApplicableError, OptionError, near
 from landscape.float32_products import full_products
-from landscape.measures import (
-    DEFLATION_TOP,
-    MEASURES,
-    Spectrum,
-    compute_spectrum,
-    deflation_steps,
-    eigenvalue_steps,
-    evaluate,
-)
+from landscape.measures import MEASURES, evaluate
 from landscape.measures.sharing import Shared
 from landscape.memory import watch_peak
 from landscape.parameters import group_parameters
 from landscape.problem import Problem
 from landscape.records import Analysis, Record
 from landscape.work import Work, count_work
+from landscape.workflows.description import describe, provenance
+from landscape.workflows.events import (
+    Interrupted,
+    MeasureFinished,
+    MeasureProgress,
+    MeasureStarted,
+    NotKept,
+    OnEvent,
+)
 from landscape.workflows.fingerprint import training_digest
 from landscape.workflows.known import Known
+from landscape.workflows.out_of_memory import memory_errors
+from landscape.workflows.shared_spectrum import SharedSpectrum
 from landscape.workflows.source import Source
-
-
-@dataclass(frozen=True)
-class MeasureStarted:
-    """A measure begins: number `index` (from 0) of `count`."""
-
-    name: str
-    index: int
-    count: int
-
-
-@dataclass(frozen=True)
-class MeasureProgress:
-    """Gradient-equivalents done and expected, and what is known so far."""
-
-    name: str
-    done: float
-    expected: float
-    message: str
-
-
-@dataclass(frozen=True)
-class MeasureFinished:
-    """A measure ended with this record; `cached` if an earlier analysis found it."""
-
-    name: str
-    record: Record
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class NotKept:
-    """The results of this analysis are not kept for another one, and why."""
-
-    reason: str
-
-
-Event = MeasureStarted | MeasureProgress | MeasureFinished | NotKept
-OnEvent = Callable[[Event], None]
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user stopped the analysis; `partial` holds the measures that were finished."""
-
-    def __init__(self, partial: Analysis) -> None:
-        super().__init__()
-        self.partial = partial
 
 
 def analyze_checkpoint(
@@ -216,7 +166,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
             known.keep_evaluation(evaluation)
         known_by = {name: {**own, **_trained(problem, name)} for name, own in options.items()}
         found = group.first(known.records(known_by))
-        about = _describe(problem, evaluation.loss, evaluation.accuracy, evaluation.classes)
+        about = describe(problem, evaluation.loss, evaluation.accuracy, evaluation.classes)
 
         def finish(*, whole: bool = True) -> Analysis:
             # an interrupted process cannot ask the others what they did
@@ -236,10 +186,10 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
                     "seconds": time.perf_counter() - start,
                     "cached": [name for name in records if name in found],
                 },
-                provenance=_provenance(),
+                provenance=provenance(),
             )
 
-        spectrum = _SharedSpectrum(problem, settings, [name for name in names if name not in found])
+        spectrum = SharedSpectrum(problem, settings, [name for name in names if name not in found])
         shared = Shared(problem)
         try:
             for index, name in enumerate(names):
@@ -262,46 +212,11 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
         return finish()
 
 
-class _SharedSpectrum:
-    """The one Krylov run of an analysis: made when the first measure asks for it, let go after the last that does."""
-
-    def __init__(self, problem: Problem, settings: AnalysisSettings, names: Sequence[str]) -> None:
-        self._waiting = {name for name in names if MEASURES[name].krylov is not None}
-        wanted = {MEASURES[name].krylov for name in self._waiting}
-        self._problem, self._settings = problem, settings
-        deflated = deflation_steps(problem, settings.budget) if "deflation" in wanted else 1
-        self._fewest = deflated if deflated == problem.size else 1
-        self._most = max(deflated, eigenvalue_steps(problem, settings.budget) if "eigenvalue" in wanted else 1)
-        self._top = max(settings.top, DEFLATION_TOP) if "deflation" in wanted else settings.top
-        self._spectrum: Spectrum | None = None
-
-    def get(self, on_progress: Callable[[str, float], None] | None) -> Spectrum:
-        if self._spectrum is None:
-            settings = self._settings
-            self._spectrum = compute_spectrum(
-                self._problem,
-                fewest=self._fewest,
-                most=self._most,
-                top=self._top,
-                rtol=settings.rtol,
-                seed=settings.seed,
-                hvp=settings.hvp,
-                on_progress=on_progress,
-            )
-        return self._spectrum
-
-    def let_go(self, name: str) -> None:
-        """The measure `name` is done: the basis and the graphs are kept only while another waits for them."""
-        self._waiting.discard(name)
-        if not self._waiting:
-            self._spectrum = None
-
-
 def _one(
     problem: Problem,
     name: str,
     settings: AnalysisSettings,
-    spectrum: _SharedSpectrum,
+    spectrum: SharedSpectrum,
     shared: Shared,
     on_event: OnEvent | None,
 ) -> Record:
@@ -349,80 +264,3 @@ def _options(name: str, settings: AnalysisSettings) -> dict[str, Any]:
 def _trained(problem: Problem, name: str) -> dict[str, Any]:
     """What decides the value of a measure that asks for the training, beside the problem and its settings."""
     return {"training": training_digest(problem)} if MEASURES[name].about.training_state else {}
-
-
-def _describe(problem: Problem, loss: float, accuracy: float, classes: int | None) -> dict[str, Any]:
-    theta = problem.parameters
-    about = {key: value for key, value in problem.about.items() if key != "checkpoint"}
-    return {
-        "data": "given in Python",
-        "split": "given",
-        "model": type(problem.model).__name__,
-        **about,
-        "samples": len(problem),
-        "available": problem.population,
-        "parameters": problem.size,
-        "loss_name": problem.loss_name,
-        "loss": loss,
-        "accuracy": accuracy,
-        "classes": classes,
-        "bn_mode": problem.bn,
-        "dtype": str(problem.dtype).removeprefix("torch."),
-        "device": str(problem.device),
-        "processes": problem.group.size,
-        "block": problem.block_size,
-        "tensors": [
-            {
-                "name": info.name,
-                "role": info.role,
-                "layer": info.layer,
-                "size": info.size,
-                "norm": float(theta[info.name].double().norm()),
-            }
-            for info in problem.infos
-        ],
-    }
-
-
-def _provenance() -> dict[str, Any]:
-    return {
-        "landscape": landscape.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-@contextmanager
-def memory_errors(batch_size: int | None) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into one that names a batch size to try.
-
-    Raises:
-        OutOfMemoryError: inside the block, memory ran out.
-    """
-    try:
-        yield
-    except LandscapeError:
-        raise
-    except (MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not (
-            "out of memory" in text or "can't allocate memory" in text
-        ):
-            raise
-        gc.collect()
-        advice = f"try --batch-size {batch_size // 2}" if batch_size and batch_size > 1 else "take fewer --samples"
-        raise OutOfMemoryError(f"memory ran out; {advice}, or another --device.") from error
-
-
-__all__ = [
-    "Event",
-    "Interrupted",
-    "MeasureFinished",
-    "MeasureProgress",
-    "MeasureStarted",
-    "NotKept",
-    "analyze",
-    "analyze_checkpoint",
-    "memory_errors",
-]

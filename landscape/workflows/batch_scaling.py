@@ -26,7 +26,6 @@ from landscape.problem import Problem
 from landscape.study.batch_scaling import bootstrap_means, fit_exponent, scatter
 from landscape.training.schedules.scaling import scaled
 from landscape.work import count_work
-from landscape.workflows.analyze import memory_errors
 from landscape.workflows.batch_scaling_document import (
     NOISE_DOMINATED,
     RATE_GROWS,
@@ -37,6 +36,7 @@ from landscape.workflows.batch_scaling_document import (
     Noise,
     Point,
 )
+from landscape.workflows.out_of_memory import memory_errors
 from landscape.workflows.source import Source
 
 OnShare = Callable[[float], None]

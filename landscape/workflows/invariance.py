@@ -30,9 +30,11 @@ from landscape.reparameterisation.choice import choose_units
 from landscape.reparameterisation.structure import Kind, Structure, find_structure, least_factor
 from landscape.reparameterisation.variants import Variant, folded_variant, largest_change, put_tensors, rescaled_variant
 from landscape.state_dict import few
-from landscape.workflows.analyze import Interrupted, analyze, memory_errors
+from landscape.workflows.analyze import analyze
+from landscape.workflows.events import Interrupted
 from landscape.workflows.invariance_document import Invariance
 from landscape.workflows.invariance_document import Variant as VariantRecord
+from landscape.workflows.out_of_memory import memory_errors
 from landscape.workflows.source import Source
 
 Plan = tuple[str, float | None]

@@ -23,7 +23,7 @@ from landscape.problem import Problem
 from landscape.surfaces.grid import Surface, places, read_surface
 from landscape.surfaces.plane import Slice, displacement
 from landscape.surfaces.values import Recalibration, value_at
-from landscape.workflows.analyze import memory_errors
+from landscape.workflows.out_of_memory import memory_errors
 from landscape.workflows.source import Source
 from landscape.workflows.surface_slice import OnProgress, kept_file, make_slice, trajectory_files
 

@@ -9,7 +9,7 @@ from typing import Literal
 from landscape.distributed import parse_devices
 from landscape.errors import OptionError
 from landscape.float32_products import full_products
-from landscape.workflows.analyze import memory_errors
+from landscape.workflows.out_of_memory import memory_errors
 from landscape.workflows.source import Source
 from landscape.workflows.verification import OnCheck, Verification, verify
 

@@ -17,6 +17,7 @@ from landscape.catalog import PRESETS, expand
 from landscape.config.analysis import AnalysisRun, AnalysisSettings
 from landscape.records import SCHEMA, Analysis, Record
 from landscape.workflows import analyze as workflow
+from landscape.workflows.events import Interrupted
 from landscape_cli.analyze import analyze
 from landscape_cli.main import main
 
@@ -217,7 +218,7 @@ def test_ctrl_c_keeps_what_was_finished(
     done: dict[str, Record], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(*_: Any, **__: Any) -> Analysis:
-        raise workflow.Interrupted(Analysis(measures=done, problem={}, settings={}))
+        raise Interrupted(Analysis(measures=done, problem={}, settings={}))
 
     shutil.copy("net.pt", "other.pt")
     monkeypatch.setattr(workflow, "analyze_checkpoint", stopped)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from landscape.records import Record
-from landscape.workflows.analyze import MeasureFinished, MeasureProgress, MeasureStarted
+from landscape.workflows.events import MeasureFinished, MeasureProgress, MeasureStarted
 from landscape_cli import console
 from landscape_cli.progress import watch_analysis
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from landscape.config.analysis import AnalysisSettings
 from landscape.config.surface import SurfaceSettings
 from landscape.config.training import TrainConfig, TrainRun
-from landscape.workflows.analyze import AnalysisSettings, analyze_checkpoint
+from landscape.workflows.analyze import analyze_checkpoint
 from landscape.workflows.surface import surface_checkpoint
 from landscape.workflows.train import train
 

@@ -19,7 +19,8 @@ from landscape import Analysis, Problem, Record
 from landscape.catalog import PRESETS
 from landscape.errors import NonFiniteError
 from landscape.measures import MEASURES
-from landscape.workflows.analyze import MeasureFinished, MeasureProgress, NotKept, analyze
+from landscape.workflows.analyze import analyze
+from landscape.workflows.events import MeasureFinished, MeasureProgress, NotKept
 
 NAMES = ["connectivity", "margin", "top_eigenvalues", "spectral_density"]
 SETTINGS: dict[str, Any] = {"budget": 60, "seed": 2}

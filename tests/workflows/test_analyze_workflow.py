@@ -16,14 +16,9 @@ from landscape import Analysis, Problem, Record
 from landscape.catalog import CATALOG, PRESETS
 from landscape.errors import NonFiniteError, OptionError, OutOfMemoryError
 from landscape.measures import MEASURES
-from landscape.workflows.analyze import (
-    Interrupted,
-    MeasureFinished,
-    MeasureProgress,
-    MeasureStarted,
-    analyze,
-    memory_errors,
-)
+from landscape.workflows.analyze import analyze
+from landscape.workflows.events import Interrupted, MeasureFinished, MeasureProgress, MeasureStarted
+from landscape.workflows.out_of_memory import memory_errors
 
 
 @pytest.fixture(scope="module")
