@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.double_backward import DoubleBackward
 from landscape.curvature.layout import channels_last
+from landscape.curvature.second_derivatives import check_second_derivative
 from landscape.errors import NotApplicableError, OptionError, near
 from landscape.problem import Batch, Problem
 from landscape.work import charge
@@ -73,6 +74,7 @@ def _by_two_backward_passes(
             return f, torch.zeros_like(f)
         c = torch.zeros_like(f, requires_grad=True)
         rows = torch.autograd.grad(f, list(leaves.values()), c, create_graph=True, allow_unused=True)
+        check_second_derivative(rows, "nor has it a forward mode, so that J v cannot be had")
         pairs = [(row, tangents[n]) for n, row in zip(leaves, rows, strict=True) if row is not None]
         total = torch.stack([(row * t).sum() for row, t in pairs]).sum()
         (u,) = torch.autograd.grad(total, c, allow_unused=True, materialize_grads=True)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.curvature.second_derivatives import check_second_derivative
+from landscape.errors import NotApplicableError
 from landscape.linalg.probes import gaussian
 from landscape.problem import Problem
 from landscape.work import WEIGHTS, charge
@@ -48,12 +50,13 @@ def linear_tensors(problem: Problem) -> frozenset[str]:
         c = gaussian(outputs.numel(), 0, _SIGNS, dtype=outputs.dtype, device=outputs.device).view_as(outputs)
         try:
             slopes = torch.autograd.grad(outputs, list(theta.values()), c, create_graph=True, allow_unused=True)
+            check_second_derivative(slopes, "")
             return frozenset(
                 name
                 for number, (name, slope) in enumerate(zip(theta, slopes, strict=True))
                 if slope is None or _is_linear(problem, theta[name], slope, number, len(batch))
             )
-        except RuntimeError:  # a function of the network has no second derivative
+        except (RuntimeError, NotApplicableError):  # a function of the network has no second derivative
             return frozenset()
 
 

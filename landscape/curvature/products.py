@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.double_backward import DoubleBackward
 from landscape.curvature.layout import channels_last
+from landscape.curvature.second_derivatives import check_second_derivative
 from landscape.errors import NotApplicableError
 from landscape.parameters import flatten, unflatten
 from landscape.problem import Batch, Problem, Theta
@@ -78,6 +79,9 @@ class Linearisation:
         batch: the samples.
         part: of the Hessian.
 
+    Raises:
+        NotApplicableError: a function of the network has no second derivative.
+
     Memory: the activations of a forward and a backward pass, as long as this object lives.
     """
 
@@ -89,6 +93,7 @@ class Linearisation:
             with DoubleBackward():
                 value = share(self._leaves)
             self._gradient = _gradient(value, self._leaves, create_graph=True)
+        check_second_derivative(self._gradient, "use --hvp finite-difference with --dtype float64")
 
     def products(self, V: Tensor, *, keep: bool = False) -> Tensor:
         """The products (P, k) with V (P, k); the graph is freed after the last one unless `keep`."""

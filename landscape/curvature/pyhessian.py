@@ -16,6 +16,7 @@ from pyhessian import hessian as PyHessian
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.curvature.products import Linearisation
 from landscape.errors import NotApplicableError
 from landscape.problem import Problem
 from landscape.work import charge
@@ -60,6 +61,8 @@ def _engine(problem: Problem) -> PyHessian:
     batches = list(problem.batches(0, len(problem)))  # it knows no group: every process does the whole
     if not all(isinstance(batch.inputs, Tensor) for batch in batches):
         raise NotApplicableError("PyHessian takes inputs of one tensor only")
+    # of a function without a second derivative PyHessian would make a number all the same: this raises
+    Linearisation(problem, problem.parameters, next(problem.batches(0, 1)))
     model = copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)
     model.register_forward_hook(_charge)
     samples = [(batch.inputs, index) for index, batch in enumerate(batches)]
