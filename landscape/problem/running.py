@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from landscape.problem.recomputation import no_recomputation
+
 
 @contextmanager
 def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> Iterator[None]:
@@ -43,10 +45,11 @@ def differentiable_kernels(model: nn.Module) -> Iterator[None]:
     """Keep `model` off the fused kernels that have no forward mode or no second derivative.
 
     These are the inference path of transformer layers and the recurrent layers of cuDNN and oneDNN; for batch
-    normalisation see `landscape.problem.batch_norm`.
+    normalisation see `landscape.problem.batch_norm`. Nor is anything computed again in a backward pass.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
+        stack.enter_context(no_recomputation())
         stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
         torch.backends.mha.set_fastpath_enabled(False)
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
