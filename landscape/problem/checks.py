@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-from landscape.errors import DataError, NonFiniteError, ProblemError
+from landscape.errors import DataError, ModelError, NonFiniteError, ProblemError
 from landscape.problem.losses import LossLike
+from landscape.problem.sizes import BN_GROUP
 
 
 def check_weights(model: nn.Module) -> None:
@@ -49,6 +50,18 @@ def check_modules(model: nn.Module, bn: Literal["eval", "train"]) -> None:
                 f"{name} keeps no running statistics, so with bn='eval' the value would depend on the batch size; "
                 "use bn='train'."
             )
+
+
+def model_error(error: Exception, inputs: Any, bn: Literal["eval", "train"], samples: int) -> ModelError:
+    """What went wrong in the first forward pass, in one line."""
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if bn == "train" and "more than 1 value per channel" in first:
+        whole = samples // BN_GROUP * BN_GROUP
+        first = (
+            f"with bn='train' a normalisation takes statistics of at least two samples, in groups of {BN_GROUP}; "
+            + (f"take {whole} of the {samples}" if whole else "take more samples")
+        )
+    return ModelError(f"the model fails on inputs {tree_map(lambda t: tuple(t.shape), inputs)}: {first}")
 
 
 def check_finite_outputs(outputs: Any) -> None:

@@ -44,6 +44,7 @@ from landscape.problem.network import network
 from landscape.problem.problem import Problem
 from landscape.problem.reading import Reading
 from landscape.problem.training_facts import TrainingFacts, training_facts
+from landscape.problem.working_dtype import working_dtype
 
 DEFAULT_SAMPLES = 2048
 
@@ -58,7 +59,7 @@ def load(
     samples: str | int | None = None,
     normalize: str | None = None,
     key: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: str = "cpu",
     bn: Literal["eval", "train"] = "eval",
     batch_size: int | None = None,
@@ -110,7 +111,8 @@ def load(
         normalization = _normalization(normalize, known, model_spec, spec, images)
         total = len(images)
         indices = _choose(total, samples, seed)
-        pair = prepare(images.chosen(indices), normalization, size=size, dtype=dtype or torch.float32)
+        floating = torch.float32 if dtype is None else working_dtype(dtype)
+        pair = prepare(images.chosen(indices), normalization, size=size, dtype=floating)
         about |= {"data": spec.name, "split": split, "normalization": str(normalization)}
         about |= {"subset": str(samples or len(indices)), "subset_seed": seed, "published_md5": images.verified}
         known_of_data = {"classes": len(images.classes), "channels": images.channels, "size": size or images.size}
@@ -152,7 +154,7 @@ def load_problem_file(
     *,
     samples: str | int | None = None,
     key: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: str | None = None,
     bn: Literal["eval", "train"] | None = None,
     batch_size: int | None = None,

@@ -22,26 +22,26 @@ from torch.utils._pytree import tree_leaves, tree_map
 from landscape.distributed import ALONE, Group, check_device
 from landscape.errors import DataError, ModelError, OptionError, ProblemError
 from landscape.float32_products import full_products
-from landscape.memory import SavedBytes, available_memory
+from landscape.memory import SavedBytes
 from landscape.parameters import ParameterInfo, describe
 from landscape.problem.batch_norm import AffineBatchNorm, Fold, NotFoldedError, Watch
-from landscape.problem.checks import agree, check_finite_outputs, check_labels, check_modules, check_weights
+from landscape.problem.checks import (
+    agree,
+    check_finite_outputs,
+    check_labels,
+    check_modules,
+    check_weights,
+    model_error,
+)
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
 from landscape.problem.module_traces import random_module
 from landscape.problem.reading import PLAIN, Reading, choose_reading, find_reading, refuse_copied_tokens
 from landscape.problem.running import differentiable_kernels, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
+from landscape.problem.sizes import BLOCK, BN_GROUP, DEFAULT_BATCH, fitting_batch
 from landscape.problem.training_facts import TrainingFacts
+from landscape.problem.working_dtype import working_dtype
 from landscape.work import charge
-
-BLOCK = 32  # probe k of block b depends on (seed, k, b): the blocks are part of a measure's definition
-BN_GROUP = 128  # with bn="train" the statistics come from each group of this many samples
-DEFAULT_BATCH = 128
-GPU_BATCH = 2048  # below it a GPU waits for the launches of its kernels more than it computes
-# what a pass may hold: half of the free memory, for the graph of a gradient that is differentiated again, which holds
-# some four times what the forward pass saves
-_SHARE_OF_MEMORY = 0.5
-_GRAPHS = 4
 
 Theta = Mapping[str, Tensor]
 
@@ -73,7 +73,8 @@ class Problem:
             an unknown callable is checked on one batch.
         data: a pair of tensors, a `Dataset`, or a finite `DataLoader`; read once and kept, refused if two reads differ.
             Inputs and targets may be tuples or dicts of tensors; of a dict with `labels` all else is inputs.
-        dtype: floating type of all computation; the model's own by default.
+        dtype: floating type of all computation, float32 or float64, or its name; by default the widest of the model's
+            parameters, and float32 for half-precision ones, which it represents exactly.
         device: where to compute; the model's own by default.
         bn: `eval` uses BatchNorm's running statistics; `train` those of each consecutive group of 128 samples.
         batch_size: samples a pass, which bounds the memory; decides no value. By default 128, on a GPU 2,048,
@@ -95,7 +96,7 @@ class Problem:
         loss: LossLike,
         data: Any,
         *,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: str | torch.device | None = None,
         bn: Literal["eval", "train"] = "eval",
         batch_size: int | None = None,
@@ -115,9 +116,9 @@ class Problem:
         self.infos: tuple[ParameterInfo, ...] = describe(model)
         if not self.infos:
             raise ProblemError("the model has no parameter that requires a gradient; set requires_grad_(True).")
-        first = next(p for p in model.parameters() if p.requires_grad)
-        self.dtype = dtype or first.dtype
-        self.device = check_device(device if device is not None else first.device)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.dtype = working_dtype(dtype, trained)
+        self.device = check_device(device if device is not None else trained[0].device)
         self._samples = read_samples(data)
         self._folds: tuple[Fold, ...] = ()
         self._normalises = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
@@ -136,7 +137,7 @@ class Problem:
         self._writes_into_inputs = False
         self._per_sample, self._bytes_saved = self._read_loss(find_reading(reading))
         if self.batch_is_free and bn == "eval":
-            self.batch_size = _fitting_batch(self._bytes_saved, self.device)
+            self.batch_size = fitting_batch(self._bytes_saved, self.device)
         weights = self._per_sample.weights(self.reading.labels(self._samples.targets))
         self._weights = weights.detach().to(dtype=torch.float64, device="cpu")
         self.total_weight = float(self._weights.sum())
@@ -211,7 +212,7 @@ class Problem:
         indices: Tensor | None = None,
         *,
         model: nn.Module | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: str | torch.device | None = None,
         bn: Literal["eval", "train"] | None = None,
         batch_size: int | None = None,
@@ -255,7 +256,7 @@ class Problem:
             other.device = check_device(group.device)
         if group.size > 1 and other.device.type == "cpu" and self.batch_is_free and self.bn == "eval":
             # the processes of a machine share its memory
-            other.batch_size = min(self.batch_size, _fitting_batch(self._bytes_saved, other.device, group.size))
+            other.batch_size = min(self.batch_size, fitting_batch(self._bytes_saved, other.device, group.size))
         return other
 
     # -- passes over the data ------------------------------------------------------------------------------------
@@ -364,6 +365,8 @@ class Problem:
             with torch.random.fork_rng():
                 with torch.no_grad():
                     outputs = self._first_run(batch, reading)
+                    if self.bn == "train" and len(self) % BN_GROUP == 1:  # a group that may have no statistics
+                        self.outputs(self.parameters, next(self.batches(len(self) - 1, len(self))).inputs)
                 again, saved, moves = self._saved(batch)
                 with torch.no_grad():  # what no function call shows is found by its result
                     if self._folds and not agree(outputs, self.outputs(self.parameters, batch.inputs, fold=True)):
@@ -371,10 +374,7 @@ class Problem:
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             if any(words in str(error).lower() for words in ("out of memory", "can't allocate memory")):
                 raise
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(
-                f"the model fails on inputs {tree_map(lambda t: tuple(t.shape), batch.inputs)}: {first}"
-            ) from error
+            raise model_error(error, batch.inputs, self.bn, len(self)) from error
         check_finite_outputs(outputs)
         if not agree(outputs, again):
             raise ModelError(
@@ -428,13 +428,3 @@ class Problem:
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype if tensor.is_floating_point() else None)
-
-
-def _fitting_batch(saved: float, device: torch.device, sharing: int = 1) -> int:
-    """The largest default batch, a power of two, whose passes fit into the memory that `sharing` processes share."""
-    most = GPU_BATCH if device.type == "cuda" else DEFAULT_BATCH
-    free = available_memory(device)
-    if free is None or saved == 0:
-        return DEFAULT_BATCH
-    fitting = _SHARE_OF_MEMORY * free / (sharing * _GRAPHS * saved)
-    return most if fitting >= most else 2 ** max(0, math.floor(math.log2(max(fitting, 1))))

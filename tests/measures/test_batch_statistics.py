@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 import landscape
 from landscape import Problem
+from landscape.errors import ModelError
 
 N = 150  # one group of 128 and one of 22
 
@@ -91,3 +92,17 @@ def test_a_layer_without_running_statistics_needs_train_mode() -> None:
     with pytest.raises(landscape.LandscapeError, match=r"bn='train'"):
         Problem(model, nn.CrossEntropyLoss(), data)
     assert np.isfinite(landscape.top_eigenvalues(Problem(model, nn.CrossEntropyLoss(), data, bn="train")).value)
+
+
+@pytest.mark.parametrize(("samples", "advice"), [(1, "take more samples"), (129, "take 128"), (257, "take 256")])
+def test_a_group_of_one_sample_has_no_statistics(samples: int, advice: str) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    data = torch.randn(samples, 3, generator=torch.Generator().manual_seed(0)), torch.arange(samples) % 2
+    with pytest.raises(ModelError, match=f"statistics of at least two samples.*{advice}"):
+        Problem(model, nn.CrossEntropyLoss(), data, bn="train")
+
+
+def test_one_image_has_statistics_of_its_pixels() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(18, 2))
+    images = torch.randn(129, 1, 5, 5, generator=torch.Generator().manual_seed(0)), torch.arange(129) % 2
+    assert Problem(model, nn.CrossEntropyLoss(), images, bn="train").blocks()[-1] == (128, 129)

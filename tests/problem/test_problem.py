@@ -16,7 +16,7 @@ import landscape
 from landscape import LandscapeError, Problem
 from landscape.errors import DataError, DeviceError, ModelError, NonFiniteError, OptionError, ProblemError
 from landscape.measures import evaluate
-from landscape.problem import problem as problem_module
+from landscape.problem import sizes as sizes_module
 from landscape.work import count_work
 
 N = 40
@@ -287,7 +287,7 @@ def test_the_batch_size_is_what_fits_into_the_free_memory(monkeypatch: pytest.Mo
     small = case("batch_norm")
     sizes = []
     for free in (None, 10**12, 100_000, 1):
-        monkeypatch.setattr(problem_module, "available_memory", lambda device, free=free: free)
+        monkeypatch.setattr(sizes_module, "available_memory", lambda device, free=free: free)
         sizes.append(small.problem().batch_size)
         assert small.problem(batch_size=50).batch_size == 50
     assert sizes[:2] == [128, 128]
