@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from landscape.catalog import CATALOG, PRESETS
 from landscape.errors import OptionError
 from landscape_cli import console, options, targets
 
@@ -40,7 +41,9 @@ def correlate(
     measures: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Measures (or columns), comma-separated. Default: all that are there.",
+            metavar="NAMES",
+            help="Measures and presets (quick, default, paper, all), or columns of a table, comma-separated. Default: "
+            "all that are there.",
             show_default=False,
         ),
     ] = None,
@@ -95,8 +98,8 @@ def correlate(
 ) -> None:  # fmt: skip
     """Correlate measures with test accuracy over many networks: R² with intervals, rank correlations, warnings.
 
-    A finished run that has no analysis is measured first, as by landscape analyze, with --samples, --split, --by and
-    --device; its analysis.json stays beside it. Without any to measure, no torch is loaded.
+    A finished run that has no analysis is measured first, as by landscape analyze, with --measures, --samples, --split,
+    --by and --device; its analysis.json stays beside it. Without any to measure, no torch is loaded.
     """
     if csv and json:
         raise OptionError("--csv and --json both want standard output: give one of them.")
@@ -120,8 +123,10 @@ def correlate(
         need_parquet()
         targets.check_folder(parquet.parent, "--parquet")
     wanted = [_names(text) for text in (measures, axes)]
-    missing = {"samples": samples, "split": split, "by": by, "device": device}
-    study = _study(runs, target, wanted[0] or [], wanted[1], allow_mixed, missing, quiet)
+    names = wanted[0] or []
+    asked = tuple(names) if names and all(name in CATALOG or name in PRESETS for name in names) else None
+    missing = {"measures": asked, "samples": samples, "split": split, "by": by, "device": device}
+    study = _study(runs, target, names, wanted[1], allow_mixed, missing, quiet)
     result = run_study(study, log=not no_log, groups=not no_groups, resamples=resamples, seed=seed)
     if plot is not None:
         from landscape.workflows.correlate_figure import correlation_figure
@@ -145,7 +150,7 @@ def _study(
     measures: list[str],
     axes: list[str] | None,
     allow_mixed: bool,
-    missing: dict[str, str | None],
+    missing: dict[str, Any],
     quiet: bool,
 ) -> Study:
     from landscape.workflows.correlate import study_of, study_of_table

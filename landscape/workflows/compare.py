@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from landscape.catalog import PRESETS, expand
-from landscape.errors import OptionError, near
+from landscape.errors import OptionError
 from landscape.records import Record
 from landscape.study.difference import MARKED, combined_error, z_score
-from landscape.workflows.evidence import METRICS, Evidence, differences
+from landscape.workflows.evidence import METRICS, Evidence, differences, those_there
 
 SCHEMA = "landscape.comparison/1"
 
@@ -121,11 +120,7 @@ def compare(networks: Sequence[Evidence], *, measures: Sequence[str] = (), allow
             "or give --allow-different."
         )
     known = list(dict.fromkeys(name for one in networks for name in one.analysis.measures))
-    for name in measures:
-        if name not in known and name not in PRESETS:
-            raise OptionError(f"--measures: no network has {name!r}.{near(name, known)}")
-    # of a preset those that are there
-    wanted = [name for name in expand(measures) if name in known] if measures else known
+    wanted = those_there(measures, known)
     same = not {words.partition(":")[0] for words in different} & {"data", "split", "samples"}
     rows: list[Compared] = []
     for name in wanted:

@@ -17,7 +17,7 @@ from landscape.study.correlation import Correlation, Networks, correlate
 from landscape.study.line import FloatArray
 from landscape.study.margins import SIGNATURE, MarginRegression, NoRegression, margin_regression
 from landscape.study.pairs import find_pairs
-from landscape.workflows.evidence import Evidence, differences
+from landscape.workflows.evidence import Evidence, differences, those_there
 from landscape.workflows.numbers_table import column, numeric_columns
 
 Target = Literal["accuracy", "gap", "loss"]
@@ -143,7 +143,7 @@ def study_of(
             if record.skipped is None and not record.converged:
                 unsettled[name] = unsettled.get(name, 0) + 1
     known = list(dict.fromkeys(name for name, _ in values))
-    wanted = _chosen(measures, known)
+    wanted = those_there(measures, known)
     values = {
         key: values[key]
         for key in sorted(values, key=lambda key: wanted.index(key[0]) if key[0] in wanted else -1)
@@ -251,13 +251,6 @@ def _enough(outcome: FloatArray, target: str, names: Sequence[str]) -> None:
         without = [name for name, value in zip(names, outcome, strict=True) if not math.isfinite(value)]
         shown = f"; none is known of {', '.join(without[:5])}{' …' if len(without) > 5 else ''}" if without else ""
         raise OptionError(f"a correlation wants {LEAST} networks or more with a known {target}, got {known}{shown}.")
-
-
-def _chosen(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
-    for name in wanted:
-        if name not in known:
-            raise OptionError(f"--measures: no network has {name!r}.{near(name, known)}")
-    return list(wanted) or list(known)
 
 
 def _axes(configs: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None) -> pd.DataFrame:

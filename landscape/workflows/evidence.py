@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from landscape.catalog import PRESETS, expand
 from landscape.errors import CheckpointError, OptionError, near
 from landscape.records import SCHEMA, Analysis
 from landscape.training.history import read_history
@@ -197,6 +198,21 @@ def gather(sources: Sources, measured: Mapping[Path, Analysis]) -> list[Evidence
         Evidence(name, analysis, metrics_of(analysis, place), document)
         for name, analysis, place, document in zip(names, analyses, places, documents, strict=True)
     ]
+
+
+def those_there(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The measures of `wanted`, of a preset those that are `known`; all of them if none is wanted.
+
+    Raises:
+        OptionError: a name that no network has and that is no preset, or presets of which none has anything.
+    """
+    for name in wanted:
+        if name not in known and name not in PRESETS:
+            raise OptionError(f"--measures: no network has {name!r}.{near(name, known)}")
+    found = [name for name in expand(wanted) if name in known] if wanted else list(known)
+    if wanted and not found:
+        raise OptionError(f"--measures: no network has a measure of {', '.join(wanted)}; known: {', '.join(known)}.")
+    return found
 
 
 def differences(networks: Sequence[Evidence], *, network: bool) -> list[str]:

@@ -90,6 +90,20 @@ def test_csv_has_a_row_a_measure_and_substructure(study, capsys):
     assert [(row["measure"], row["sign"]) for row in rows] == [("connectivity", "+"), ("hessian_trace", "+")]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("quick", ["connectivity"]),
+        ("default", ["hessian_trace", "connectivity"]),
+        ("connectivity,all", ["connectivity", "hessian_trace"]),
+    ],
+)
+def test_of_a_preset_those_measures_that_are_there(study, capsys, names, expected):
+    assert main(["correlate", "study", "--csv", "--no-groups", "--measures", names]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["measure"] for row in rows] == expected
+
+
 def test_the_gap_is_train_less_test_accuracy(study, capsys):
     assert main(["correlate", "study", "--json", "--target", "gap", "--resamples", "0"]) == 0
     points = read(capsys)["correlations"][0]["points"]
@@ -259,6 +273,7 @@ def test_no_torch_is_loaded(study, source):
         (["study/run0.json", "study/run1.json"], "3 networks or more with a known test accuracy, got 2"),
         (["study", "--target", "acuracy"], "expected accuracy, gap or loss for analyses, got 'acuracy'"),
         (["study", "--measures", "conectivity"], "Did you mean connectivity?"),
+        (["traces", "--measures", "quick"], "no network has a measure of quick; known: hessian_trace."),
         (["study", "--axes", "rate"], "no network has the setting 'rate'"),
         (["study", "--csv", "--json"], "both want standard output"),
         (["study", "--plot", "f.jpg"], "ends in .svg, .pdf, .png, got f.jpg"),
@@ -284,6 +299,9 @@ def test_bad_input_ends_with_two_and_a_line(study, capsys, arguments, words):
     (root / "newer.json").write_text(json.dumps({"schema": "landscape.analysis/2"}))
     (root / "no.json").write_text("{")
     (root / "other.json").write_text("[{}]")
+    for i in range(3):
+        alone = analysis(1.0 + i, 0.9)
+        replace(alone, measures={"hessian_trace": alone.measures["hessian_trace"]}).write(root / "traces" / f"{i}.json")
     analysis(1.0, 0.9, model="vgg11").write(root / "mixed.json")
     replace(analysis(1.0, 0.9), checkpoint={}).write(root / "sloppy.json")
     assert main(["correlate", *arguments]) == 2
