@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from landscape.config.settings import Settings
 
 
-class AnalysisSettings(BaseModel):
+class AnalysisSettings(Settings):
     """What decides the values of an analysis; a change of any field may change a number.
 
     `measures` are names of measures and of presets (`landscape.catalog.PRESETS`); empty means the default ones.
@@ -16,8 +18,6 @@ class AnalysisSettings(BaseModel):
     count (a fixed, seeded subset), `first:N` or `all`; None takes 2,048 samples, or all where the split has fewer. `by`
     groups parameters by `role`, `layer`, `tensor`, or comma-separated name patterns.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     measures: tuple[str, ...] = ()
     split: str = "train"
@@ -43,10 +43,8 @@ class AnalysisSettings(BaseModel):
         raise ValueError("expected a positive count, first:N or all")
 
 
-class AnalysisRun(BaseModel):
+class AnalysisRun(Settings):
     """What only runs an analysis: it decides how fast, never which value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(None, ge=1)
     devices: str = "auto"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from landscape.config.settings import Settings
 from landscape.errors import OptionError
 
 SMALLEST = 32
 
 
-class BatchScalingSettings(BaseModel):
+class BatchScalingSettings(Settings):
     """What decides the values.
 
     Attributes:
@@ -24,11 +25,9 @@ class BatchScalingSettings(BaseModel):
         bn: as in an analysis; with `train` statistics are of groups of 128 samples.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     batch_sizes: str | None = None
     by: str = "role"
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    lr: float | None = Field(default=None, gt=0)
     lr_scaling: Literal["linear", "sqrt"] | None = None
     lr_batch: int | None = Field(default=None, ge=1)
     split: str = "train"

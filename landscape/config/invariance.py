@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from landscape.config.settings import Settings
 from landscape.errors import OptionError, near
 
 Transform = Literal["rho", "scale", "fold"]
@@ -18,7 +19,7 @@ TRANSFORMS: dict[str, str] = {
 }
 
 
-class InvarianceSettings(BaseModel):
+class InvarianceSettings(Settings):
     """What is done to a network.
 
     Attributes:
@@ -26,8 +27,6 @@ class InvarianceSettings(BaseModel):
         factors: c of `rho` and `scale`.
         units: which are multiplied, as `landscape.reparameterisation.choice` reads it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     transforms: tuple[Transform, ...] = ()
     factors: tuple[float, ...] = Field(default=(0.5, 2.0, 10.0), min_length=1)

@@ -20,9 +20,10 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from landscape.config.recipe import parse_recipe, validate
+from landscape.config.settings import Settings
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError, near
 
@@ -40,10 +41,8 @@ PAPERS: Mapping[str, str] = {
 Expected = float | str | dict[str, float]
 
 
-class Part(BaseModel):
+class Part(Settings):
     """Settings of `landscape train`, and those that replace them in the small variant."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     settings: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)
@@ -69,7 +68,7 @@ class Row(Part):
     needs: dict[str, str] = Field(default_factory=dict)
 
 
-class Claim(BaseModel):
+class Claim(Settings):
     """What a table shows: the row `more` has more `of` a quantity than the row `than`.
 
     Attributes:
@@ -78,14 +77,12 @@ class Claim(BaseModel):
         of: `test_accuracy` or another column of `history.csv`, or MEASURE or MEASURE.GROUP of an analysis.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     more: str
     than: str
     of: str = "test_accuracy"
 
 
-class Study(BaseModel):
+class Study(Settings):
     """What a reproduction of the table does.
 
     Attributes:
@@ -95,18 +92,14 @@ class Study(BaseModel):
         curve: the column of the history that is drawn.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     seeds: int = Field(default=3, ge=2)
     measures: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     curve: str = "test_accuracy"
 
 
-class Table(BaseModel):
+class Table(Settings):
     """One table or figure of a paper, as its YAML file has it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     paper: Literal["CS", "TP", "CB", "WD", "WR"]

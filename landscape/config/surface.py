@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from landscape.config.settings import Settings
 from landscape.errors import OptionError, near
 
 KINDS = ("random", "eigen", "line", "bezier", "pca")
@@ -17,7 +18,7 @@ MOST_POINTS = 4_000_000
 _ARGUMENTS = {"line": "OTHER.pt", "bezier": "OTHER.pt", "pca": "RUN"}
 
 
-class SurfaceSettings(BaseModel):
+class SurfaceSettings(Settings):
     """What decides the values of a surface.
 
     Attributes:
@@ -29,8 +30,6 @@ class SurfaceSettings(BaseModel):
         split, samples, seed, dtype: as in an analysis; the seed decides random directions too.
         curve_steps, curve_rate: of training a Bezier curve.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     directions: str = "random"
     normalize: Literal["filter", "layer", "none"] | None = None

@@ -21,9 +21,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from landscape.config.recipe import digest, parse_recipe, read_recipe, validate
+from landscape.config.settings import Settings
 from landscape.config.training import TrainConfig
 from landscape.errors import OptionError, near
 
@@ -31,10 +32,8 @@ LONGEST = 120
 """Letters of a run's name; file systems take 255 bytes, and some tools add to it."""
 
 
-class Sweep(BaseModel):
+class Sweep(Settings):
     """A sweep as its file has it; see the module."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     settings: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] | None = None

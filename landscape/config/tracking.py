@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from landscape.config.settings import Settings
 from landscape.errors import OptionError
 
 DEFAULT_SAMPLES = 512
@@ -36,7 +37,7 @@ class Every:
         return f"{self.count}steps" if self.unit == "steps" else str(self.count)
 
 
-class TrackSettings(BaseModel):
+class TrackSettings(Settings):
     """What a run follows; it decides no weight.
 
     Attributes:
@@ -46,8 +47,6 @@ class TrackSettings(BaseModel):
         by: the substructures that a quantity is split into, as in an analysis.
         seed: of the drawn samples and probes.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     names: tuple[str, ...] = Field(min_length=1)
     every: str = "1"

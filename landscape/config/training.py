@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from landscape.config.recipe import digest
+from landscape.config.settings import Settings
 from landscape.config.tracking import TrackSettings
 
 # Always part of `TrainConfig.plain`, also at their defaults.
 FIRST = ("model", "data", "optimizer", "lr", "momentum", "weight_decay", "batch_size", "epochs", "seed", "dtype")
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """What decides the weights that training ends with; a change of any field may change them.
 
     `lr`, `momentum` and `weight_decay` left out are the optimizer's own defaults; its registry entry also says
@@ -67,29 +68,27 @@ class TrainConfig(BaseModel):
             product where the GPU can, `bf16` runs forward and backward in bfloat16 with weights in float32.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     model: str = "resnet8"
     data: str = "digits"
     optimizer: str = "sgd"
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    lr: float | None = Field(default=None, gt=0)
     momentum: float | None = Field(default=None, ge=0, lt=1)
-    weight_decay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    weight_decay: float | None = Field(default=None, ge=0)
     decay: str | None = None
     decay_mode: Literal["coupled", "decoupled"] | None = None
-    decay_lambda: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    decay_threshold: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    decay_lambda: float | None = Field(default=None, gt=0)
+    decay_threshold: float | None = Field(default=None, ge=0)
     freeze: Literal["bn", "gamma", "beta"] | None = None
     schedule: str = "constant"
-    warmup: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    warmup_power: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    lr_start: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    lr_end: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    lr_power: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    warmup: float | None = Field(default=None, ge=0)
+    warmup_power: float | None = Field(default=None, gt=0)
+    lr_start: float | None = Field(default=None, ge=0)
+    lr_end: float | None = Field(default=None, ge=0)
+    lr_power: float | None = Field(default=None, gt=0)
     lr_steps: tuple[int, ...] | None = Field(default=None, min_length=1)
     lr_factor: float | None = Field(default=None, gt=0, lt=1)
     patience: int | None = Field(default=None, ge=1)
-    extra_share: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    extra_share: float | None = Field(default=None, ge=0)
     lr_scaling: Literal["linear", "sqrt"] | None = None
     lr_batch: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -142,7 +141,7 @@ class TrainConfig(BaseModel):
         return digest(self.identity())
 
 
-class TrainRun(BaseModel):
+class TrainRun(Settings):
     """What only runs a training: where and how, never to which weights (but for the rounding of a device).
 
     Attributes:
@@ -154,8 +153,6 @@ class TrainRun(BaseModel):
         track: what is followed while it trains; None: nothing, or what a resumed run followed before.
         log: further places for the history and the track: `tensorboard`, `wandb`; the CSV files are always written.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     out: Path | None = None
     device: str = "cpu"
