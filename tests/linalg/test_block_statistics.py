@@ -23,7 +23,10 @@ def test_the_errors_by_hand() -> None:
     estimate = block_estimate([samples], omega, sampled_share=0.25)
     assert estimate.value == pytest.approx(5)
     probes = 0.25 * (2 + 8) / 2  # omega^2 s^2 / k with s^2 = 2 and 8
-    assert estimate.stderr == pytest.approx(math.sqrt(probes))
+    student = (
+        4.302653 / 1.959964
+    )  # quantiles at 97.5%, of Student's distribution for 2 degrees of freedom, and the normal
+    assert estimate.stderr == pytest.approx(student * math.sqrt(probes))
     between = 2 * 0.25 * ((2 - 5) ** 2 + (8 - 5) ** 2)
     assert estimate.sampling_stderr == pytest.approx(math.sqrt(0.75 * (between - probes)))
 

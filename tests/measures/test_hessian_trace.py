@@ -202,7 +202,7 @@ def test_more_probes_go_where_they_lower_the_error_at_the_least_cost() -> None:
     assert record.converged
     assert record.details["probes"] > 8
     assert record.cost < 1 + (record.details["probes"] + 5) * 2 / 3
-    assert record.details["parts"]["residual"] == {"value": 0, "stderr": 0}
+    assert record.details["parts"]["residual"] == {"value": 0, "stderr": 0, "probes": 0}
 
 
 def test_an_unknown_estimator_and_one_that_does_not_apply_are_refused() -> None:
