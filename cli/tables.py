@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.records import Analysis, Record
-from landscape.report.numbers import format_count, format_error, format_share, format_short, format_value
+from landscape.report.numbers import format_count, format_exactness, format_share, format_short, format_value
 
 VALUE_DIGITS = 5
 TITLES_WIDTH = 100
@@ -61,8 +61,8 @@ def _measures(analysis: Analysis) -> Table:
         table.add_row(
             name,
             format_value(record.value, digits=VALUE_DIGITS),
-            _error(record.stderr),
-            _error(record.sampling_stderr),
+            format_exactness(record.stderr),
+            format_exactness(record.sampling_stderr),
             Text("yes") if record.converged else Text("no", style="bold yellow"),
             format_short(record.cost),
             "cached" if name in cached else format_short(record.seconds),
@@ -116,10 +116,3 @@ def _table(first: str, others: Iterable[str]) -> Table:
     for name in others:
         table.add_column(name, justify="right", no_wrap=False)
     return table
-
-
-def _error(stderr: float) -> str:
-    """A standard error; 0 says that the value is exact, an undefined one leaves its cell empty."""
-    if math.isnan(stderr):
-        return "–"
-    return "exact" if stderr == 0 else format_error(stderr)

@@ -100,7 +100,7 @@ def verify(
 
 def _shown(found: Verification, title: str) -> Group:
     # Loaded here as the rest of it: the report's numbers come with matplotlib.
-    from landscape.report.numbers import format_short
+    from landscape.report.numbers import format_error, format_rounded, format_short
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for column in ("check", "verdict", "what", "landscape", "otherwise", "apart", "allowed"):
@@ -110,8 +110,8 @@ def _shown(found: Verification, title: str) -> Group:
         verdict = Text(finding.verdict, style=_STYLES[finding.verdict])
         first: list[Text] = [Text(name), verdict]
         for figure in finding.figures:
-            values = (f"{number:.6g}" for number in (figure.value, figure.other))
-            numbers = (*values, f"{figure.difference:.1e}", f"{figure.allowed:.1e}")
+            values = (format_rounded(number, digits=6) for number in (figure.value, figure.other))
+            numbers = (*values, format_error(figure.difference), format_error(figure.allowed))
             style = "" if figure.holds else "bold red"
             table.add_row(*first, Text(figure.what), *(Text(number, style=style) for number in numbers))
             first = [Text(""), Text("")]

@@ -18,7 +18,7 @@ from landscape.plots.style import WIDTH, svg
 from landscape.records import Analysis, Record
 from landscape.report.blocks import Shown
 from landscape.report.entries import about
-from landscape.report.numbers import format_count, format_share, format_value, true_minus
+from landscape.report.numbers import format_count, format_share, format_value
 from landscape.report.structure import panels, tables
 
 
@@ -89,7 +89,7 @@ def _eigenvalues(name: str, record: Record, analysis: Analysis) -> list[Drawn]:
     low, low_bound = number(details, "most_negative"), number(details, "most_negative_residual")
     lowest = "most_negative" in details
     found, errors = ([*values, low], [*bounds, low_bound]) if lowest else (values, bounds)
-    labels = [true_minus(format_value(v, b)) for v, b in zip(found, errors, strict=True)]
+    labels = [format_value(v, b) for v, b in zip(found, errors, strict=True)]
     narrow = 0 < len(record.groups) <= SHORT and max(len(group) for group in record.groups) <= SHORT
     width = HALF if narrow else WIDTH
     figure = eigenvalues_figure(

@@ -31,11 +31,11 @@ from landscape.report.figures import Drawn, figures, number
 from landscape.report.numbers import (
     format_count,
     format_error,
+    format_exactness,
     format_rounded,
     format_share,
     format_short,
     format_value,
-    true_minus,
 )
 from landscape.report.structure import by_title
 from landscape.report.substructures import substructures
@@ -175,19 +175,13 @@ def _summary_row(name: str, record: Record, key: str) -> Row:
         return [title, Cell("skipped", "quiet"), "", "", "", "", ""]
     return [
         Cell(title, link=f"{key}-{name}"),
-        true_minus(format_rounded(record.value, record.stderr)),
-        _error(record.stderr),
-        _error(record.sampling_stderr),
+        format_rounded(record.value, record.stderr),
+        format_exactness(record.stderr),
+        format_exactness(record.sampling_stderr),
         "yes" if record.converged else Cell("no", "bad"),
         format_short(record.cost),
         format_short(record.seconds),
     ]
-
-
-def _error(error: float) -> str:
-    if math.isnan(error):
-        return "–"
-    return "0" if error == 0 else format_error(error)
 
 
 def _estimation(record: Record) -> str:
@@ -208,7 +202,7 @@ def _measure(name: str, record: Record, analysis: Analysis, key: str) -> list[Bl
     words = [_estimation(record), _sampling(record), *([said.unit] if said.unit else [])]
     text: list[Block] = [
         Heading(2, said.title, f"{key}-{name}"),
-        Headline(true_minus(format_rounded(record.value, record.stderr)), " · ".join(words)),
+        Headline(format_rounded(record.value, record.stderr), " · ".join(words)),
     ]
     if math.isnan(record.value):
         text.append(
@@ -234,7 +228,7 @@ def _measure(name: str, record: Record, analysis: Analysis, key: str) -> list[Bl
     ]
     if any(body for _, body in columns):
         text.append(Explained([c for c in columns if c[1]], f"Source: {said.reference}." if said.reference else ""))
-    rows = [(label, true_minus(value)) for label, value in details(name, record, analysis)]
+    rows = list(details(name, record, analysis))
     if rows:
         text.append(Values(rows))
     drawn = figures(name, record, analysis)

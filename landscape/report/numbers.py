@@ -7,17 +7,18 @@ A value with a standard error is rounded to the second significant digit of the 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 DIGITS = 4
 """Significant digits of a value that has no error to say how many it deserves."""
 
+MINUS = "−"
+"""The sign of negative numbers for people, not the hyphen; documents for programs are not written here."""
+
 MOST_DIGITS = 7
 """No value is written with more significant digits than this, however small its error."""
 
-_HYPHEN = re.compile(r"(?<![\w.\-])-(?=[\d∞])")
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PLAIN = range(-3, 6)
 
@@ -26,7 +27,7 @@ def format_value(value: float, stderr: float = math.nan, *, digits: int = DIGITS
     """Write `value`, with its standard error when that is positive and finite.
 
     An error of 0 (exact) or NaN (unknown) is not written and leaves `digits` significant digits. A value that
-    its error drowns keeps the place of the error: 0 ± 12. NaN is written NaN, infinities ∞ and -∞.
+    its error drowns keeps the place of the error: 0 ± 12. NaN is written NaN, infinities ∞ and −∞.
     """
     if not (math.isfinite(value) and math.isfinite(stderr) and stderr > 0):
         return format_rounded(value, stderr, digits=digits)
@@ -70,7 +71,7 @@ def format_column(values: Sequence[float], errors: Sequence[float] | None = None
             continue
         number = Decimal(value).scaleb(-exponent)
         text = _place(number, decimals)
-        if not (math.isfinite(error) and error > 0) and not float(text):
+        if not (math.isfinite(error) and error > 0) and not float(text.replace(MINUS, "-")):
             texts.append(_fixed_digits(value, 1))
             continue
         shown = _place(Decimal(error).scaleb(-exponent), decimals) if math.isfinite(error) and error > 0 else "0"
@@ -86,6 +87,13 @@ def format_error(stderr: float) -> str:
     return _fixed_digits(stderr, 2) if math.isfinite(stderr) else _not_finite(stderr)
 
 
+def format_exactness(stderr: float) -> str:
+    """Write a standard error that stands alone: `exact` where it is 0, a dash where it is unknown."""
+    if math.isnan(stderr):
+        return "–"
+    return "exact" if stderr == 0 else format_error(stderr)
+
+
 def format_short(value: float) -> str:
     """Write a number of which only the size matters (cost, seconds) with three significant digits."""
     return _fixed_digits(value, 3) if math.isfinite(value) else _not_finite(value)
@@ -93,17 +101,17 @@ def format_short(value: float) -> str:
 
 def format_share(share: float) -> str:
     """Write a share of 0..1 in per cent with two decimals: 91.73 %."""
-    return f"{100 * share:.2f} %" if math.isfinite(share) else _not_finite(share)
+    return minus(f"{100 * share:.2f} %") if math.isfinite(share) else _not_finite(share)
 
 
 def format_count(count: float) -> str:
     """Write a whole number with commas between thousands."""
-    return f"{count:,.0f}" if math.isfinite(count) else _not_finite(count)
+    return minus(f"{count:,.0f}") if math.isfinite(count) else _not_finite(count)
 
 
-def true_minus(text: str) -> str:
-    """Set a minus sign before a number in place of the hyphen, for print; a hyphen inside a word stays."""
-    return _HYPHEN.sub("−", text)
+def minus(number: str) -> str:
+    """A number as Python writes it, with the minus sign in place of the hyphen; powers of ten are not written so."""
+    return number.replace("-", MINUS)
 
 
 def _rounded(value: float, stderr: float) -> tuple[Decimal, int, int]:
@@ -132,7 +140,7 @@ def _common(largest: float, errors: Sequence[float]) -> tuple[int, int]:
 def _not_finite(value: float) -> str:
     if math.isnan(value):
         return "NaN"
-    return "∞" if value > 0 else "-∞"
+    return "∞" if value > 0 else f"{MINUS}∞"
 
 
 def _fixed_digits(value: float, digits: int) -> str:
@@ -150,7 +158,7 @@ def _significant(number: Decimal, digits: int) -> Decimal:
 
 def _place(number: Decimal, decimals: int) -> str:
     rounded = number.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_EVEN)
-    return format(abs(rounded) if rounded == 0 else rounded, "f")
+    return minus(format(abs(rounded) if rounded == 0 else rounded, "f"))
 
 
 def _power(text: str, exponent: int) -> str:

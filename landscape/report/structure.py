@@ -8,7 +8,7 @@ from typing import Any
 
 from landscape.plots.groups import Bar, Panel
 from landscape.records import Analysis, Record
-from landscape.report.numbers import format_column, true_minus
+from landscape.report.numbers import format_column, minus
 
 ROLES = (
     "conv.weight",
@@ -115,7 +115,7 @@ def _bars(
             name,
             value,
             error,
-            true_minus(text),
+            text,
             _per_cent(value / total) if share and math.isfinite(value) else "",
             rest,
         )
@@ -128,4 +128,4 @@ def _nan(value: float | None) -> float:
 
 
 def _per_cent(share: float) -> str:
-    return true_minus(f"{100 * share + 0.0:.1f} %".replace("-0.0 ", "0.0 "))
+    return minus(f"{100 * share:.1f} %".replace("-0.0 ", "0.0 "))

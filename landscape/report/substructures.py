@@ -10,7 +10,7 @@ from landscape.records import Analysis
 from landscape.report.blocks import Column, Table
 from landscape.report.entries import about, ordered
 from landscape.report.figures import number
-from landscape.report.numbers import format_column, format_count, true_minus
+from landscape.report.numbers import format_column, format_count
 from landscape.report.structure import by_title, sums_by, tables
 
 COLUMNS = 5
@@ -83,5 +83,4 @@ def _sizes(analysis: Analysis, title: str) -> dict[str, str]:
 def _column(groups: Sequence[str], values: Mapping[str, float], errors: Mapping[str, Any]) -> list[str]:
     known = [group for group in groups if group in values]
     texts = format_column([values[group] for group in known], [number(errors, group) for group in known])
-    texts = [true_minus(text) for text in texts]
     return [dict(zip(known, texts, strict=True)).get(group, "") for group in groups]

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from landscape.catalog import CATALOG
 from landscape.plots.scatter import ScatterPanel, scatter_figure, scatter_figures
+from landscape.report.numbers import minus
 from landscape.study.correlation import Correlation
 from landscape.workflows.correlate import Correlations
 
@@ -59,4 +60,4 @@ def _words(one: Correlation) -> str:
     interval = one.intervals.r2
     bracket = "" if math.isnan(interval.low) else f" [{interval.low:.2f}, {interval.high:.2f}]"
     left = f", {len(one.dropped)} dropped" if one.dropped else ""
-    return f"R² = {one.line.r2:.2f}{bracket}, τ = {one.coefficients.kendall:.2f}, n = {one.n}{left}".replace("-", "−")
+    return minus(f"R² = {one.line.r2:.2f}{bracket}, τ = {one.coefficients.kendall:.2f}, n = {one.n}{left}")

@@ -66,7 +66,7 @@ def test_eigenvalues_come_with_their_residuals() -> None:
         details={"eigenvalues": [9.5, 4.2], "residuals": [0.01, 0.2], "most_negative": -1.0},
     )
     lines = shown(replace(ANALYSIS, measures={"top_eigenvalues": record}))
-    assert "eigenvalues and residuals: 9.500 ± 0.010, 4.20 ± 0.20; lowest Ritz value -1.000" in lines
+    assert "eigenvalues and residuals: 9.500 ± 0.010, 4.20 ± 0.20; lowest Ritz value −1.000" in lines
 
 
 def test_many_measures_by_group_take_several_tables_and_no_name_is_cut() -> None:

@@ -60,7 +60,7 @@ def test_the_summary_tells_value_errors_and_what_was_skipped():
     rows = summary(part)
     trace = rows["Hessian trace"]
     assert [cell.text for cell in trace[:4]] == ["2431", "32", "120", "yes"]
-    assert rows["Connectivity sharpness"][1].text == "0"
+    assert rows["Connectivity sharpness"][1].text == "exact"
     assert (rows["Spectral density of the Hessian"][3].text, rows["Spectral density of the Hessian"][3].mark) == (
         "no",
         "bad",

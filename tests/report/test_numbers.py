@@ -11,11 +11,11 @@ from landscape.report.numbers import (
     format_column,
     format_count,
     format_error,
+    format_exactness,
     format_rounded,
     format_share,
     format_short,
     format_value,
-    true_minus,
 )
 
 NAN, INF = math.nan, math.inf
@@ -25,7 +25,7 @@ NAN, INF = math.nan, math.inf
     ("value", "stderr", "text"),
     [
         (243.13, 3.24, "243.1 ± 3.2"),
-        (-243.13, 3.24, "-243.1 ± 3.2"),
+        (-243.13, 3.24, "−243.1 ± 3.2"),
         (2.431e-5, 3.2e-7, "(2.431 ± 0.032)×10⁻⁵"),
         (1234567.0, 23456.0, "(1.235 ± 0.023)×10⁶"),
         (12345.6, 321.0, "12350 ± 320"),
@@ -46,7 +46,7 @@ NAN, INF = math.nan, math.inf
         (-0.0, NAN, "0"),
         (NAN, 1.0, "NaN"),
         (INF, 1.0, "∞"),
-        (-INF, NAN, "-∞"),
+        (-INF, NAN, "−∞"),
         (1.0, INF, "1.000"),
         (1e-300, NAN, "1.000×10⁻³⁰⁰"),
     ],
@@ -58,9 +58,9 @@ def test_format_value(value, stderr, text):
 def read(text: str) -> float:
     """The number that a text says; the reverse of the formatting, written independently of it."""
     powers = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
-    found = re.fullmatch(r"\(?(-?[\d.]+)(?: ± [\d.]+)?\)?(?:×10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?", text)
+    found = re.fullmatch(r"\(?(−?[\d.]+)(?: ± [\d.]+)?\)?(?:×10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?", text)
     assert found, text
-    return float(found[1]) * 10.0 ** int((found[2] or "0").translate(powers))
+    return float(found[1].replace("−", "-")) * 10.0 ** int((found[2] or "0").translate(powers))
 
 
 @given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e9))
@@ -100,8 +100,8 @@ def test_format_rounded(value, stderr, text):
 @pytest.mark.parametrize(
     ("values", "errors", "texts"),
     [
-        ([895.13, 22.61, -3.1], None, ["895.1", "22.6", "-3.1"]),
-        ([895.13, 22.61, -3.1], [36.0, 1.1, 0.3], ["895.1 ± 36.0", "22.6 ± 1.1", "-3.1 ± 0.3"]),
+        ([895.13, 22.61, -3.1], None, ["895.1", "22.6", "−3.1"]),
+        ([895.13, 22.61, -3.1], [36.0, 1.1, 0.3], ["895.1 ± 36.0", "22.6 ± 1.1", "−3.1 ± 0.3"]),
         ([895.13, 22.61], [36.0, 11.0], ["895 ± 36", "23 ± 11"]),
         ([0.09226, 4e-6, 0.0], None, ["0.09226", "4×10⁻⁶", "0"]),
         ([3.4e9, 1.2e8, 0.0], None, ["3.400×10⁹", "0.120×10⁹", "0"]),
@@ -129,9 +129,11 @@ def test_format_column(values, errors, texts):
         (format_share, NAN, "NaN"),
         (format_count, 269722, "269,722"),
         (format_count, NAN, "NaN"),
-        (true_minus, "-3.1 ± 0.3", "−3.1 ± 0.3"),
-        (true_minus, "(-3.1 ± 0.3)×10⁻⁵", "(−3.1 ± 0.3)×10⁻⁵"),
-        (true_minus, "resnet-20", "resnet-20"),
+        (format_share, -0.0312, "−3.12 %"),
+        (format_count, -1234, "−1,234"),
+        (format_exactness, 0.0, "exact"),
+        (format_exactness, NAN, "–"),
+        (format_exactness, 0.000314, "3.1×10⁻⁴"),
     ],
 )
 def test_other_numbers(function, value, text):

@@ -15,7 +15,7 @@ from landscape.records import Analysis
 from landscape.report.blocks import Block, Cell, Column, Fact, Facts, Figures, Heading, Part, Prose, Row, Shown, Table
 from landscape.report.entries import about
 from landscape.report.figures import number
-from landscape.report.numbers import format_column, format_share, format_short, format_value, true_minus
+from landscape.report.numbers import format_column, format_share, format_short, format_value
 from landscape.report.substructures import share
 from landscape.workflows.compare import Compared, Comparison
 
@@ -127,7 +127,7 @@ def _under(found: Comparison, outcomes: Mapping[str, Sequence[float]], rows: Seq
 
 def _columns(names: Sequence[str], heads: Sequence[str], rows: Sequence[Compared]) -> Table:
     """A row a network, a column a measure or substructure, each with one power of ten."""
-    texts = [[true_minus(text) for text in format_column(row.values, row.errors)] for row in rows]
+    texts = [format_column(row.values, row.errors) for row in rows]
     texts = [["–" if text == "NaN" else text for text in column] for column in texts]
     lines = [[name, *cells] for name, cells in zip(names, zip(*texts, strict=True), strict=True)]
     columns = [Column("", "text", 1.2), *(Column(h, "right", share(c)) for h, c in zip(heads, texts, strict=True))]
@@ -181,7 +181,7 @@ def _outcome(name: str, value: float) -> str:
 
 
 def _value(value: float, error: float) -> str:
-    return "–" if math.isnan(value) else true_minus(format_value(value, error))
+    return "–" if math.isnan(value) else format_value(value, error)
 
 
 def _z(z: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from landscape.catalog import CATALOG
 from landscape.plots.style import svg
 from landscape.report.blocks import Block, Column, Fact, Facts, Figures, Heading, Part, Row, Shown, Table
-from landscape.report.numbers import format_share, format_value, true_minus
+from landscape.report.numbers import format_share, format_value
 from landscape.workflows.history import RunHistory
 from landscape.workflows.history_figure import TITLES, history_figures
 
@@ -132,4 +132,4 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    return "" if value is None or value != value else true_minus(format_value(float(value)))
+    return "" if value is None or value != value else format_value(float(value))
