@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsons
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.errors import OptionError
+from landscape.report.numbers import format_measured, format_z
 from landscape_cli import console, options
 
 if TYPE_CHECKING:
@@ -121,25 +121,9 @@ def _table(found: Comparison, rows: list[Compared], first: str) -> Table:
         table.add_column("difference" if len(found.names) == 2 else f"{name} −", justify="right")
         table.add_column("z", justify="right", no_wrap=True)
     for row in rows:
-        cells = [_value(value, error) for value, error in zip(row.values, row.errors, strict=True)]
+        cells = [format_measured(value, error) for value, error in zip(row.values, row.errors, strict=True)]
         for i in range(1, len(found.names)):
-            cells += [_value(row.differences[i], row.difference_errors[i]), _z(row.z[i], marked=row.marked[i])]
+            mark = " *" if row.marked[i] else ""
+            cells += [format_measured(row.differences[i], row.difference_errors[i]), format_z(row.z[i]) + mark]
         table.add_row(f"{row.measure}, {row.group}" if row.group else row.measure, *cells)
     return table
-
-
-def _value(value: float, error: float) -> str:
-    # Loaded here as the rest of it: the report's numbers come with matplotlib.
-    from landscape.report.numbers import format_value
-
-    return "–" if math.isnan(value) else format_value(value, error)
-
-
-def _z(z: float, *, marked: bool) -> str:
-    if math.isnan(z):
-        return "–"
-    if math.isinf(z):
-        return "exact *"
-    if abs(z) >= 1000:
-        return f"{z:+.0e} *".replace("-", "−", 1)
-    return f"{z:+.1f}{' *' if marked else ''}".replace("-", "−")

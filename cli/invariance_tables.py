@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.config.invariance import TRANSFORMS
-from landscape.report.numbers import format_count, format_error, format_short, format_value
+from landscape.report.numbers import format_count, format_error, format_measured, format_short, format_value
 from landscape.workflows.invariance_document import Change, Finding, Invariance, Variant
 
 _WORDS = {"unchanged": "unchanged", "moved": "moved", "unresolved": "not resolved", "moves": "moves", "unstated": "–"}
@@ -66,7 +66,7 @@ def _table(study: Invariance, variants: list[Variant], findings: list[Finding]) 
         record = study.original[finding.measure]
         table.add_row(
             finding.measure,
-            format_value(record.value, record.stderr),
+            format_measured(record.value, record.stderr),
             *(_ratio(study, finding.measure, change) for change in finding.changes),
             Text(_WORDS[finding.found], style=style),
             _WORDS[finding.theory],

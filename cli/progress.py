@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from landscape.records import Record
-from landscape.report.numbers import format_short, format_value
+from landscape.report.numbers import format_measured, format_short
 from landscape.workflows.events import Event, MeasureFinished, MeasureProgress, MeasureStarted, NotKept
 from landscape_cli import console
 
@@ -123,4 +123,4 @@ def _result(record: Record) -> str:
     if record.skipped is not None:
         return "skipped"
     note = "" if record.converged else ", budget reached"
-    return f"{format_value(record.value, record.stderr)}{note}"
+    return f"{format_measured(record.value, record.stderr)}{note}"

@@ -47,9 +47,9 @@ ROOM = 6.0
 """Inches that the figures of a measure may take beside its text on one page."""
 
 _ERRORS = (
-    "Std. error: of the estimate on the chosen samples, 0 where it is exact. Sampling error: of the chosen samples as "
-    "a draw from the split, 0 where all are used; – where it is not known. Cost: in gradient-equivalents, forward and "
-    "backward passes over all chosen samples."
+    "Std. error: of the estimate on the chosen samples. Sampling error: of the chosen samples as a draw from the "
+    "split, exact where all are used. – is not known. Cost: in gradient-equivalents, forward and backward passes over "
+    "all chosen samples."
 )
 
 

@@ -16,6 +16,9 @@ DIGITS = 4
 MINUS = "−"
 """The sign of negative numbers for people, not the hyphen; documents for programs are not written here."""
 
+EXACT, UNKNOWN = "exact", "–"
+"""The words for a standard error of 0 and for one that is not known."""
+
 MOST_DIGITS = 7
 """No value is written with more significant digits than this, however small its error."""
 
@@ -90,8 +93,45 @@ def format_error(stderr: float) -> str:
 def format_exactness(stderr: float) -> str:
     """Write a standard error that stands alone: `exact` where it is 0, a dash where it is unknown."""
     if math.isnan(stderr):
-        return "–"
-    return "exact" if stderr == 0 else format_error(stderr)
+        return UNKNOWN
+    return EXACT if stderr == 0 else format_error(stderr)
+
+
+def format_measured(value: float, stderr: float) -> str:
+    """Write a value and how sure it is: 41.51 ± 0.32, 41.51 exact, 41.51 ± – of an unknown error; – without a value."""
+    return with_exactness(format_value(value, stderr), value, stderr)
+
+
+def with_exactness(text: str, value: float, stderr: float) -> str:
+    """The text of a value, which says its error where that is positive and finite, and else whether there is none."""
+    if math.isnan(value):
+        return UNKNOWN
+    if math.isfinite(stderr) and stderr > 0:
+        return text
+    return f"{text} {EXACT}" if stderr == 0 else f"{text} ± {format_exactness(stderr)}"
+
+
+def format_z(z: float) -> str:
+    """Write a difference in standard errors: +2.1, −3.4×10⁵; `exact` of exact values that differ, a dash for NaN."""
+    if math.isnan(z):
+        return UNKNOWN
+    if math.isinf(z):
+        return EXACT
+    size = format_short(abs(z)) if abs(z) >= 1000 else f"{abs(z):.1f}"
+    return f"{MINUS if z < 0 else '+'}{size}"
+
+
+def format_coefficient(value: float, digits: int = 2) -> str:
+    """Write a number near 1 with so many decimals; a dash for NaN."""
+    return UNKNOWN if math.isnan(value) else minus(f"{value:.{digits}f}")
+
+
+def format_plain(value: float, digits: int = DIGITS) -> str:
+    """Write a number that was set rather than measured with the digits that it has, at most `digits`: 0.05."""
+    if not math.isfinite(value):
+        return _not_finite(value)
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return _power(minus(mantissa), int(exponent or 0))
 
 
 def format_short(value: float) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from landscape.report.numbers import format_coefficient
 from landscape.study.correlation import Correlation
 from landscape.study.margins import MarginRegression, NoRegression
 from landscape.workflows.correlate import Correlations
@@ -75,7 +76,7 @@ def few(names: Sequence[str]) -> str:
 
 def two(value: float) -> str:
     """A coefficient with two decimals; a dash for NaN."""
-    return "–" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+    return format_coefficient(value)
 
 
 def interval(low: float, high: float) -> str:

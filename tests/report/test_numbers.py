@@ -8,14 +8,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from landscape.report.numbers import (
+    format_coefficient,
     format_column,
     format_count,
     format_error,
     format_exactness,
+    format_measured,
+    format_plain,
     format_rounded,
     format_share,
     format_short,
     format_value,
+    format_z,
 )
 
 NAN, INF = math.nan, math.inf
@@ -134,7 +138,34 @@ def test_format_column(values, errors, texts):
         (format_exactness, 0.0, "exact"),
         (format_exactness, NAN, "–"),
         (format_exactness, 0.000314, "3.1×10⁻⁴"),
+        (format_z, 2.14, "+2.1"),
+        (format_z, -2.14, "−2.1"),
+        (format_z, -1234567.0, "−1.23×10⁶"),
+        (format_z, INF, "exact"),
+        (format_z, NAN, "–"),
+        (format_coefficient, -0.4567, "−0.46"),
+        (format_coefficient, NAN, "–"),
+        (format_plain, 0.05, "0.05"),
+        (format_plain, -1.5e-7, "−1.5×10⁻⁷"),
+        (format_plain, 0, "0"),
+        (format_plain, NAN, "NaN"),
     ],
 )
 def test_other_numbers(function, value, text):
     assert function(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "text"),
+    [
+        (243.13, 3.24, "243.1 ± 3.2"),
+        (-41.506, 0.0, "−41.51 exact"),
+        (41.506, NAN, "41.51 ± –"),
+        (41.506, INF, "41.51 ± ∞"),
+        (NAN, 0.0, "–"),
+        (NAN, NAN, "–"),
+        (INF, NAN, "∞ ± –"),
+    ],
+)
+def test_a_measured_value_says_how_sure_it_is(value, stderr, text):
+    assert format_measured(value, stderr) == text

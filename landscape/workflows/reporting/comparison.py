@@ -15,7 +15,14 @@ from landscape.records import Analysis
 from landscape.report.blocks import Block, Cell, Column, Fact, Facts, Figures, Heading, Part, Prose, Row, Shown, Table
 from landscape.report.entries import about
 from landscape.report.figures import number
-from landscape.report.numbers import format_column, format_share, format_short, format_value
+from landscape.report.numbers import (
+    format_column,
+    format_measured,
+    format_share,
+    format_value,
+    format_z,
+    with_exactness,
+)
 from landscape.report.substructures import share
 from landscape.workflows.compare import Compared, Comparison
 
@@ -31,7 +38,7 @@ GROUPS = 12
 TALLEST = 9.2
 """Inches of a figure."""
 
-_ERRORS = "± is the standard error {of}; values without it are exact there, or sure to the last digit shown."
+_ERRORS = "± is the standard error {of}, – where it is not known; values without it are sure to the last digit shown."
 _Z = (
     " z is the difference from {first} in combined standard errors, bold where it is more than two; exact values that "
     "differ have no z."
@@ -105,9 +112,12 @@ def _beside(found: Comparison, outcomes: Mapping[str, Sequence[float]], rows: Se
 
 def _cells(row: Compared) -> list[str | Cell]:
     """Value, then value and z of each further network."""
-    cells: list[str | Cell] = [_value(row.values[0], row.errors[0])]
+    cells: list[str | Cell] = [format_measured(row.values[0], row.errors[0])]
     for i in range(1, len(row.values)):
-        cells += [_value(row.values[i], row.errors[i]), Cell(_z(row.z[i]), "strong" if row.marked[i] else "")]
+        cells += [
+            format_measured(row.values[i], row.errors[i]),
+            Cell(format_z(row.z[i]), "strong" if row.marked[i] else ""),
+        ]
     return cells
 
 
@@ -127,8 +137,13 @@ def _under(found: Comparison, outcomes: Mapping[str, Sequence[float]], rows: Seq
 
 def _columns(names: Sequence[str], heads: Sequence[str], rows: Sequence[Compared]) -> Table:
     """A row a network, a column a measure or substructure, each with one power of ten."""
-    texts = [format_column(row.values, row.errors) for row in rows]
-    texts = [["–" if text == "NaN" else text for text in column] for column in texts]
+    texts = [
+        [
+            with_exactness(text, value, error)
+            for text, value, error in zip(format_column(row.values, row.errors), row.values, row.errors, strict=True)
+        ]
+        for row in rows
+    ]
     lines = [[name, *cells] for name, cells in zip(names, zip(*texts, strict=True), strict=True)]
     columns = [Column("", "text", 1.2), *(Column(h, "right", share(c)) for h, c in zip(heads, texts, strict=True))]
     return Table(columns, lines, small=True)
@@ -178,16 +193,3 @@ def _outcome(name: str, value: float) -> str:
     if math.isnan(value):
         return "–"
     return format_share(value) if name in ("accuracy", "test_accuracy") else format_value(value)
-
-
-def _value(value: float, error: float) -> str:
-    return "–" if math.isnan(value) else format_value(value, error)
-
-
-def _z(z: float) -> str:
-    if math.isnan(z):
-        return "–"
-    if math.isinf(z):
-        return "exact"
-    size = format_short(abs(z)) if abs(z) >= 1000 else f"{abs(z):.1f}"
-    return f"{'−' if z < 0 else '+'}{size}"
