@@ -15,10 +15,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.double_backward import DoubleBackward
 from landscape.curvature.layout import channels_last
-from landscape.curvature.second_derivatives import check_second_derivative
+from landscape.curvature.second_derivatives import check_second_derivative, missing_derivatives
 from landscape.errors import NotApplicableError, OptionError, near
 from landscape.problem import Batch, Problem
 from landscape.work import charge
+
+_NEITHER = "nor has it a forward mode, so that J v cannot be had"
 
 
 def parameter_jvp(
@@ -67,14 +69,14 @@ def _by_two_backward_passes(
 ) -> tuple[Tensor, Tensor]:
     """f and J t as the derivative of (J' c)' t in c, in which it is linear."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in moving.items()}
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), missing_derivatives(_NEITHER):
         with DoubleBackward():
             f = outputs(leaves)
         if not f.requires_grad:  # none of these parameters has a part in it
             return f, torch.zeros_like(f)
         c = torch.zeros_like(f, requires_grad=True)
         rows = torch.autograd.grad(f, list(leaves.values()), c, create_graph=True, allow_unused=True)
-        check_second_derivative(rows, "nor has it a forward mode, so that J v cannot be had")
+        check_second_derivative(rows, _NEITHER)
         pairs = [(row, tangents[n]) for n, row in zip(leaves, rows, strict=True) if row is not None]
         total = torch.stack([(row * t).sum() for row, t in pairs]).sum()
         (u,) = torch.autograd.grad(total, c, allow_unused=True, materialize_grads=True)

@@ -220,5 +220,6 @@ def working_size(module: nn.Module, a: Tensor, s: Tensor) -> int:
 
 
 def _weight(module: nn.Module) -> Tensor:
-    weight = module._parameters["weight"]
-    return weight if weight is not None else torch.empty(0)
+    """The weight, also one that is computed from other parameters (spectral and weight normalisation by hooks)."""
+    weight = getattr(module, "weight", None)
+    return weight if isinstance(weight, Tensor) else torch.empty(0)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.jacobian import parameter_jvp
+from landscape.curvature.second_derivatives import missing_derivatives
 from landscape.errors import NotApplicableError
 from landscape.parameters import flatten, unflatten
 from landscape.problem import Batch, Problem, Theta
@@ -30,6 +31,9 @@ from landscape.work import charge
 
 Metric = Literal["gauss-newton", "fisher", "outputs"]
 Product = Callable[[Tensor], Tensor]  # u -> (w_n/W) M_n u_n, both of the outputs' shape
+
+
+_LOSS = "the loss has no curvature in the outputs"
 
 
 def one_tensor(problem: Problem) -> Tensor:
@@ -62,14 +66,17 @@ def metric_product(problem: Problem, batch: Batch, outputs: Tensor, metric: Metr
             raise NotApplicableError(f"the loss {problem.loss_name} defines no label distribution")
         return lambda u: share * factor.times(outputs, batch.targets, factor.transposed(outputs, batch.targets, u))
     leaf = outputs.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), missing_derivatives(_LOSS):
         total = (problem.losses_of(leaf, batch) * batch.weights).sum() / problem.total_weight
         (slope,) = torch.autograd.grad(total, leaf, create_graph=True)
     if not slope.requires_grad:  # a loss that is linear in the outputs
         return torch.zeros_like
 
     def hessian(u: Tensor) -> Tensor:
-        (product,) = torch.autograd.grad(slope, leaf, u, retain_graph=True, allow_unused=True, materialize_grads=True)
+        with missing_derivatives(_LOSS):
+            (product,) = torch.autograd.grad(
+                slope, leaf, u, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
         return product
 
     return hessian

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.double_backward import DoubleBackward
 from landscape.curvature.layout import channels_last
-from landscape.curvature.second_derivatives import check_second_derivative
+from landscape.curvature.second_derivatives import check_second_derivative, missing_derivatives
 from landscape.errors import NotApplicableError
 from landscape.parameters import flatten, unflatten
 from landscape.problem import Batch, Problem, Theta
@@ -36,6 +36,7 @@ Function = Callable[[Theta], Tensor]
 # float64 steps of 1e-6 and below miss nearly all kinks of a ReLU network, in float32 no step does (METHODS, section 1)
 _FIRST_DISPLACEMENT = 1e-6
 _LAST_DISPLACEMENT = 1e-8
+_REMEDY = "use --hvp finite-difference with --dtype float64"
 _AGREEMENT = 1e-4  # relative, of the differences at a step and at half of it
 
 
@@ -89,11 +90,11 @@ class Linearisation:
         self._batch = batch
         self._leaves = {name: tensor.detach().requires_grad_() for name, tensor in theta.items()}
         share = _share(problem, theta, channels_last(batch), part)
-        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no double backward
+        with sdpa_kernel(SDPBackend.MATH), missing_derivatives(_REMEDY):  # fused attention has no double backward
             with DoubleBackward():
                 value = share(self._leaves)
             self._gradient = _gradient(value, self._leaves, create_graph=True)
-        check_second_derivative(self._gradient, "use --hvp finite-difference with --dtype float64")
+        check_second_derivative([*self._gradient, value], _REMEDY)
 
     def products(self, V: Tensor, *, keep: bool = False) -> Tensor:
         """The products (P, k) with V (P, k); the graph is freed after the last one unless `keep`."""
@@ -112,7 +113,7 @@ class Linearisation:
         if not parts:
             return flatten({name: torch.zeros_like(t) for name, t in leaves.items()})
         gradients, vectors = zip(*parts, strict=True)
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), missing_derivatives(_REMEDY):
             product = torch.autograd.grad(
                 gradients, list(leaves.values()), vectors, retain_graph=retain, allow_unused=True
             )
@@ -147,7 +148,7 @@ def _forward(share: Function, theta: Theta, direction: Mapping[str, Tensor]) -> 
     def gradient(moved: dict[str, Tensor]) -> dict[str, Tensor]:
         return torch.func.grad(share)(moved)  # type: ignore[no-any-return]
 
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), missing_derivatives("use --hvp exact, or finite-difference"):
         _, product, *_ = jvp(gradient, (dict(theta),), (dict(direction),))
     return flatten({name: product[name] for name in theta})
 

@@ -7,8 +7,9 @@ estimate) are its own; what they are worth is judged here by residuals and stand
 
 from __future__ import annotations
 
-import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from pyhessian import hessian as PyHessian
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape.curvature.products import Linearisation
+from landscape.curvature.second_derivatives import check_second_derivative
 from landscape.errors import NotApplicableError
-from landscape.problem import Problem
+from landscape.parameters import flatten
+from landscape.problem import Batch, Problem
+from landscape.problem.running import duplicate
 from landscape.work import charge
 
 
@@ -28,10 +31,7 @@ def pyhessian_trace(problem: Problem, *, max_probes: int, seed: int) -> list[flo
     Raises:
         NotApplicableError: the problem is outside of what PyHessian computes.
     """
-    with torch.random.fork_rng(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        # of the cycle between weights and gradients that it makes; they go with the copy
-        warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
-        torch.manual_seed(seed)
+    with _beside(problem, seed):
         return [float(v) for v in _engine(problem).trace(maxIter=max_probes)]
 
 
@@ -41,13 +41,31 @@ def pyhessian_eigenvalues(problem: Problem, *, top: int, max_products: int, seed
     Raises:
         NotApplicableError: the problem is outside of what PyHessian computes.
     """
-    with torch.random.fork_rng(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+    with _beside(problem, seed):
+        engine = _engine(problem)
+        values, vectors = engine.eigenvalues(maxIter=max_products, top_n=top)
+    names = [name for name, p in engine.model.named_parameters() if p.requires_grad]
+    columns = []
+    for vector in vectors:
+        parts = dict(zip(names, vector, strict=True))
+        zeros = {name: torch.zeros_like(p) for name, p in problem.parameters.items()}
+        columns.append(flatten({name: parts.get(name, zero) for name, zero in zeros.items()}))
+    return np.array(values, dtype=float), torch.stack(columns, dim=1)
+
+
+@contextmanager
+def _beside(problem: Problem, seed: int) -> Iterator[None]:
+    """PyHessian's surroundings: torch's generator from `seed`, and functions that can be differentiated twice."""
+    with (
+        torch.random.fork_rng(),
+        warnings.catch_warnings(),
+        sdpa_kernel(SDPBackend.MATH),
+        problem.exchanged(),
+    ):
         # of the cycle between weights and gradients that it makes; they go with the copy
         warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
         torch.manual_seed(seed)
-        values, vectors = _engine(problem).eigenvalues(maxIter=max_products, top_n=top)
-    columns = [torch.cat([part.reshape(-1) for part in vector]) for vector in vectors]
-    return np.array(values, dtype=float), torch.stack(columns, dim=1)
+        yield
 
 
 def _engine(problem: Problem) -> PyHessian:
@@ -61,9 +79,11 @@ def _engine(problem: Problem) -> PyHessian:
     batches = list(problem.batches(0, len(problem)))  # it knows no group: every process does the whole
     if not all(isinstance(batch.inputs, Tensor) for batch in batches):
         raise NotApplicableError("PyHessian takes inputs of one tensor only")
-    # of a function without a second derivative PyHessian would make a number all the same: this raises
-    Linearisation(problem, problem.parameters, next(problem.batches(0, 1)))
-    model = copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)
+    used = _used(problem, batches[0])
+    model = duplicate(problem.model).to(device=problem.device, dtype=problem.dtype)
+    for name, parameter in model.named_parameters():
+        # it fails on a gradient that is not there; a row and a column of zeros change no eigenvalue and no trace
+        parameter.requires_grad_(parameter.requires_grad and name in used)
     model.register_forward_hook(_charge)
     samples = [(batch.inputs, index) for index, batch in enumerate(batches)]
 
@@ -72,6 +92,19 @@ def _engine(problem: Problem) -> PyHessian:
 
     loader = [(inputs, torch.tensor(index)) for inputs, index in samples]
     return PyHessian(model, mean_loss, dataloader=loader, cuda=problem.device.type == "cuda")
+
+
+def _used(problem: Problem, batch: Batch) -> set[str]:
+    """The parameters that the loss depends on.
+
+    Raises:
+        NotApplicableError: a function has no second derivative; PyHessian would make a number all the same.
+    """
+    theta = {name: tensor.detach().requires_grad_() for name, tensor in problem.parameters.items()}
+    value = problem.objective(theta, batch)
+    found = torch.autograd.grad(value, list(theta.values()), create_graph=True, allow_unused=True)
+    check_second_derivative([*found, value], "use --hvp finite-difference with --dtype float64")
+    return {name for name, g in zip(theta, found, strict=True) if g is not None}
 
 
 def _charge(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:

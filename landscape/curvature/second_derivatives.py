@@ -9,12 +9,14 @@ so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from landscape.errors import NotApplicableError
 
+_MISSING = ("derivative for", "forward AD with", "forward mode AD")  # how the messages begin, or go on
 _RAISING = "torch::autograd::Error"  # PyTorch's name of that node
 
 
@@ -22,7 +24,7 @@ def check_second_derivative(gradients: Iterable[Tensor | None], remedy: str) -> 
     """Look through the graph of first derivatives for functions that cannot be differentiated again.
 
     Args:
-        gradients: first derivatives with a graph of their own (`create_graph=True`).
+        gradients: first derivatives with a graph of their own (`create_graph=True`), and the value that they are of.
         remedy: what to do instead, the end of the message.
 
     Raises:
@@ -39,6 +41,23 @@ def check_second_derivative(gradients: Iterable[Tensor | None], remedy: str) -> 
     if hidden:
         names = ", ".join(sorted(once)) or "a function of the network"
         raise NotApplicableError(f"{names} has no second derivative (it is marked once_differentiable); {remedy}")
+
+
+@contextmanager
+def missing_derivatives(remedy: str) -> Iterator[None]:
+    """Tell of a kernel that PyTorch has no second derivative, or no forward mode, for.
+
+    Raises:
+        NotApplicableError: inside the block one was met; names it as PyTorch does.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error).splitlines()[0] if str(error) else ""
+        if not any(pattern in words for pattern in _MISSING):
+            raise
+        kernel = words.rstrip(".").partition(" that does not support it")[0]
+        raise NotApplicableError(f"PyTorch cannot differentiate this network so ({kernel}); {remedy}") from error
 
 
 def _nodes(roots: Iterable[Any]) -> Iterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -62,6 +64,24 @@ def model_error(error: Exception, inputs: Any, bn: Literal["eval", "train"], sam
             + (f"take {whole} of the {samples}" if whole else "take more samples")
         )
     return ModelError(f"the model fails on inputs {tree_map(lambda t: tuple(t.shape), inputs)}: {first}")
+
+
+@contextmanager
+def single_samples(bn: Literal["eval", "train"]) -> Iterator[None]:
+    """Tell of a normalisation by the batch that meets one sample in evaluation mode.
+
+    Raises:
+        ModelError: inside the block the network failed for that reason.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if bn == "train" or "more than 1 value per channel" not in str(error):
+            raise
+        raise ModelError(
+            "a normalisation takes its statistics from the batch in evaluation mode (batch_norm with training=True), "
+            "so that single samples have no value of their own; give it running statistics, or use bn='train'."
+        ) from error
 
 
 def check_finite_outputs(outputs: Any) -> None:

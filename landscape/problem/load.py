@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import sys
 import traceback
@@ -43,6 +42,7 @@ from landscape.problem.losses import LossLike
 from landscape.problem.network import network
 from landscape.problem.problem import Problem
 from landscape.problem.reading import Reading
+from landscape.problem.running import duplicate
 from landscape.problem.training_facts import TrainingFacts, training_facts
 from landscape.problem.working_dtype import working_dtype
 
@@ -123,7 +123,7 @@ def load(
         known_of_data = {key: int(known[key]) for key in ("classes", "channels", "size") if key in known}
     folded = known.get("folded", ())  # of a network that `landscape invariance --save` wrote
     if isinstance(model, nn.Module):
-        built = copy.deepcopy(model) if folded else model
+        built = duplicate(model) if folded else model
         fold_in(built, folded)
         load_tensors(built, checkpoint.tensors, path)
     else:

@@ -5,7 +5,6 @@ The passes run on a copy, in evaluation mode, and leave the generators as they w
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from landscape.problem.running import differentiable_kernels, evaluation_mode
+from landscape.problem.running import differentiable_kernels, duplicate, evaluation_mode
 
 Trace = Mapping[str, tuple[list[Tensor], list[Tensor]]]
 """Name and class of a module -> its inputs and outputs, in the order in which modules end."""
@@ -38,7 +37,7 @@ def module_trace(model: nn.Module, inputs: Any, *, seed: int = 0, bn: Literal["e
 
     Cost: a forward pass; memory for all activations.
     """
-    twin = copy.deepcopy(model)
+    twin = duplicate(model)
     names = {module: name for name, module in twin.named_modules()}
     seen: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
 

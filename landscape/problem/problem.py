@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -32,11 +33,13 @@ from landscape.problem.checks import (
     check_modules,
     check_weights,
     model_error,
+    single_samples,
 )
+from landscape.problem.exchanged import Exchanged
 from landscape.problem.losses import CurvatureFactor, LossLike, PerSampleLoss, per_sample_loss
 from landscape.problem.module_traces import random_module
 from landscape.problem.reading import PLAIN, Reading, choose_reading, find_reading, refuse_copied_tokens
-from landscape.problem.running import differentiable_kernels, evaluation_mode
+from landscape.problem.running import differentiable_kernels, duplicate, evaluation_mode
 from landscape.problem.samples import Samples, read_samples
 from landscape.problem.sizes import BLOCK, BN_GROUP, DEFAULT_BATCH, fitting_batch
 from landscape.problem.training_facts import TrainingFacts
@@ -134,7 +137,7 @@ class Problem:
         check_weights(model)
         check_modules(model, bn)
         self.reading: Reading = PLAIN
-        self._writes_into_inputs = False
+        self._writes_into_inputs = self._exchanges = False
         self._per_sample, self._bytes_saved = self._read_loss(find_reading(reading))
         if self.batch_is_free and bn == "eval":
             self.batch_size = fitting_batch(self._bytes_saved, self.device)
@@ -331,11 +334,14 @@ class Problem:
         )
         keywords = inputs if isinstance(inputs, dict) else {}
         tensors = {**constants, **theta}
-        if plain or not self._normalises:
-            with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model):
-                return self.reading.outputs(functional_call(self.model, tensors, arguments, keywords))
-        mode = Watch(tensors) if watch else AffineBatchNorm(folds, tensors)
-        with evaluation_mode(self.model, self.bn), differentiable_kernels(self.model), mode:
+        mode = None if plain or not self._normalises else Watch(tensors) if watch else AffineBatchNorm(folds, tensors)
+        with (
+            evaluation_mode(self.model, self.bn),
+            differentiable_kernels(self.model),
+            single_samples(self.bn),
+            self.exchanged(),
+            mode or nullcontext(),
+        ):
             outputs = self.reading.outputs(functional_call(self.model, tensors, arguments, keywords))
         if isinstance(mode, Watch):
             self._folds = mode.folds(outputs)
@@ -352,6 +358,10 @@ class Problem:
     def objective(self, theta: Theta, batch: Batch, *, fold: bool = False) -> Tensor:
         """The batch's share of L: sum over its samples of w_n l_n / sum of all weights. The shares add up to L."""
         return (self.losses(theta, batch, fold=fold) * batch.weights).sum() / self.total_weight
+
+    def exchanged(self) -> AbstractContextManager[Any]:
+        """The block in which the network's functions are those that can be differentiated twice."""
+        return Exchanged() if self._exchanges else nullcontext()
 
     # -- checks --------------------------------------------------------------------------------------------------
 
@@ -397,7 +407,9 @@ class Problem:
     def _first_run(self, batch: Batch, reading: Reading | None) -> Any:
         """The outputs, read; what is found on the way: the folds, the reading, and whether inputs are written into."""
         inputs = tree_map(lambda t: t.clone(), batch.inputs)  # a network may begin with an activation in place
-        outputs = self._run(self.parameters, inputs, watch=self.bn == "eval")
+        with Exchanged() as exchanged:
+            outputs = self._run(self.parameters, inputs, watch=self.bn == "eval")
+        self._exchanges = exchanged.met
         self._writes_into_inputs = any(t._version for t in tree_leaves(inputs))
         if reading is None:
             self.reading = choose_reading(self.loss, outputs)
@@ -405,7 +417,7 @@ class Problem:
         return outputs
 
     def _what_is_random(self, batch: Batch) -> str:
-        model = copy.deepcopy(self.model).to(device=self.device, dtype=self.dtype)
+        model = duplicate(self.model).to(device=self.device, dtype=self.dtype)
         return random_module(model, batch.inputs, bn=self.bn) or "turn off what is random in its forward pass"
 
     def _saved(self, batch: Batch) -> tuple[Any, int, bool]:

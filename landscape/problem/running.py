@@ -6,6 +6,7 @@ here they are exchanged for others that compute the same function.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal
@@ -18,8 +19,13 @@ from landscape.problem.recomputation import no_recomputation
 
 @contextmanager
 def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> Iterator[None]:
-    """Put `model` into eval mode (BatchNorm into train mode with bn="train") and put every flag back after."""
+    """Put `model` into eval mode (BatchNorm into train mode with bn="train") and put every flag back after.
+
+    Tensors that modules keep beside their parameters and buffers, as the weight that spectral and weight normalisation
+    by hooks compute, are put back as well: those of the block belong to another graph.
+    """
     flags = [(module, module.training) for module in model.modules()]
+    held = [(module, plain_tensors(module)) for module, _ in flags]
     # functional_call leaves its tensors in the lists that a recurrent layer keeps of its weights
     lists = [
         (module, list(module._flat_weights), list(module._flat_weight_refs))
@@ -36,8 +42,32 @@ def evaluation_mode(model: nn.Module, bn: Literal["eval", "train"] = "eval") -> 
     finally:
         for module, flag in flags:
             module.training = flag
+        for module, tensors in held:
+            for name in plain_tensors(module).keys() - tensors.keys():
+                del vars(module)[name]
+            vars(module).update(tensors)
         for recurrent, weights, references in lists:
             recurrent._flat_weights, recurrent._flat_weight_refs = weights, references
+
+
+def plain_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that a module has as plain attributes."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, torch.Tensor)}
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """A copy of `model` that shares no tensor with it.
+
+    Plain tensors with a graph, which `copy.deepcopy` refuses, are copied without it.
+    """
+    graphs = [(module, name, t) for module in model.modules() for name, t in plain_tensors(module).items() if t.grad_fn]
+    try:
+        for module, name, tensor in graphs:
+            vars(module)[name] = tensor.detach()
+        return copy.deepcopy(model)
+    finally:
+        for module, name, tensor in graphs:
+            vars(module)[name] = tensor
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from landscape.errors import ModelError
 from landscape.problem import Problem
 from landscape.problem.batch_norm import Fold
 from landscape.problem.folding import fold_in, folded_tensors, pairs_of
+from landscape.problem.running import duplicate
 from landscape.reparameterisation.structure import Structure, rescaled
 from landscape.work import charge
 
@@ -92,7 +92,7 @@ def _variant(problem: Problem, model: nn.Module, tensors: Mapping[str, Tensor]) 
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        return duplicate(model)
     except Exception as error:  # a user's module may fail to be copied in any way
         raise ModelError(f"the network cannot be copied: {type(error).__name__}: {error}.") from error
 

@@ -6,7 +6,6 @@ them in a file beside the surface's own until that is finished: a stopped run go
 
 from __future__ import annotations
 
-import copy
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from landscape.distributed import Group
 from landscape.errors import CheckpointError, OptionError
 from landscape.files import write_atomically
 from landscape.problem import Problem
+from landscape.problem.running import duplicate
 from landscape.surfaces.curves import bezier, train_control
 from landscape.surfaces.eigen_directions import eigen_directions
 from landscape.surfaces.grid import Surface
@@ -217,7 +217,7 @@ def kept_file(out: Path) -> Path:
 
 def _tensors(problem: Problem, path: Path, key: str | None) -> dict[str, Tensor]:
     """The parameters and the buffers of real numbers that another checkpoint has for the problem's network."""
-    model = copy.deepcopy(problem.model)
+    model = duplicate(problem.model)
     load_tensors(model, read_checkpoint(path, key).tensors, path)
     named = {name: p.detach() for name, p in model.named_parameters()}
     check_finite(named, path)

@@ -78,3 +78,32 @@ def test_finite_differences_still_give_the_eigenvalues() -> None:
     dense = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, at))
     record = landscape.analyze(problem(once=True), ["top_eigenvalues"], hvp="finite-difference", rtol=1e-3, budget=5000)
     assert record.measures["top_eigenvalues"].value == pytest.approx(float(dense[-1]), rel=1e-3)
+
+
+class Centres(nn.Module):
+    """Distances to centres: PyTorch has neither a second derivative of `cdist` nor a forward mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.centres = nn.Parameter(torch.linspace(-1, 1, 8, dtype=torch.float64).view(2, 4).sin())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -torch.cdist(self.first(x).tanh(), self.centres)
+
+
+def test_a_kernel_without_a_second_derivative_is_named_and_the_other_measures_go_on() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        data = torch.randn(20, 3, dtype=torch.float64), torch.arange(20) % 2
+        network = Problem(Centres().double(), nn.CrossEntropyLoss(), data)
+    found = landscape.analyze(network).measures
+    for name in ("hessian_trace", "top_eigenvalues", "spectral_density", "fisher_rao"):
+        assert "_cdist_backward" in str(found[name].skipped), name
+        assert "\n" not in str(found[name].skipped)
+    for name in ("connectivity", "connectivity_batch", "margin", "jacobian_norm"):
+        assert found[name].skipped is None, name
+    forward = landscape.analyze(network, ["top_eigenvalues"], hvp="forward").measures["top_eigenvalues"]
+    assert "forward AD with _cdist_forward); use --hvp exact, or finite-difference" in str(forward.skipped)
+    by_differences = landscape.analyze(network, ["top_eigenvalues"], hvp="finite-difference").measures
+    assert by_differences["top_eigenvalues"].value > 0
