@@ -30,13 +30,15 @@ def verify(
     ] = None,
     split: options.Split = "train",
     samples: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="N|first:N|all",
-            help="How many samples of the split: N drawn by the seed, the first N, or all.",
+            help="How many samples of the split: N drawn by the seed, the first N, or all. Default: 64, or all "
+            "of fewer.",
             rich_help_panel=options.WHAT,
+            show_default=False,
         ),
-    ] = "64",
+    ] = None,
     bn: options.Bn = "eval",
     model: options.Model = None,
     data: options.Data = None,
@@ -81,7 +83,7 @@ def verify(
         checks=[name.strip() for name in checks.split(",")] if checks is not None else (),
         source=Source(model=model, data=data, normalize=normalize, key=key, problem_file=problem),
         split=settings.split,
-        samples=settings.samples or "64",
+        samples=settings.samples,
         bn=settings.bn,
         seed=settings.seed,
         rtol=settings.rtol,

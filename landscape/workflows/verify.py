@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from landscape.data.subsets import choose_samples
 from landscape.distributed import parse_devices
 from landscape.errors import OptionError
 from landscape.float32_products import full_products
 from landscape.workflows.out_of_memory import memory_errors
 from landscape.workflows.source import Source
 from landscape.workflows.verification import OnCheck, Verification, verify
+
+SAMPLES = 64  # what is checked where nothing is said
 
 
 @full_products()
@@ -21,7 +24,7 @@ def verify_checkpoint(
     checks: Sequence[str] = (),
     source: Source | None = None,
     split: str = "train",
-    samples: str = "64",
+    samples: str | None = None,
     bn: Literal["eval", "train"] = "eval",
     seed: int = 0,
     rtol: float = 0.05,
@@ -37,7 +40,7 @@ def verify_checkpoint(
         checks: names of `CHECKS`; all if empty.
         source: where the network and the data come from, as for `analyze_checkpoint`.
         split: of the data.
-        samples: N drawn by the seed, first:N, or all.
+        samples: N drawn by the seed, first:N, or all; by default 64, or all of fewer.
         bn: which statistics normalise.
         seed: of samples, directions and probes.
         rtol: to which estimates are driven.
@@ -67,4 +70,6 @@ def verify_checkpoint(
             bn=bn,
             batch_size=batch_size,
         )
+        if samples is None and len(problem) > SAMPLES:
+            problem = problem.choose(choose_samples(len(problem), str(SAMPLES), seed))
         return verify(problem, checks, seed=seed, rtol=rtol, budget=budget, on_check=on_check)

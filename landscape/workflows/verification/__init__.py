@@ -135,7 +135,7 @@ def _run(check: Check, subject: Subject) -> Finding:
         return check.run(subject)
     except LandscapeError as error:
         return Finding("failed", reason=str(error))
-    except RuntimeError as error:  # of the user's network, somewhere in torch
+    except (RuntimeError, ValueError) as error:  # of the user's network, somewhere in torch
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Finding("failed", reason=f"torch fails: {words}")
 

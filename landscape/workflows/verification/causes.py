@@ -5,31 +5,39 @@ Each finder looks at one thing and returns sentences; all run on a copy.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape.problem import Problem
+from landscape.curvature.second_derivatives import check_second_derivative
+from landscape.errors import LandscapeError
+from landscape.parameters import flatten
+from landscape.problem import Batch, Problem
 from landscape.problem.module_traces import call, first_difference, module_trace, random_module
-from landscape.problem.running import evaluation_mode
+from landscape.problem.running import duplicate, evaluation_mode
+from landscape.workflows.verification.differences import gradient_differences, slope_by_differences
 
 _FEW = 4
+_APART = 1e-3  # relative, of a derivative and a difference
 
 
 def likely_causes(problem: Problem) -> list[str]:
     """Why the numbers of this network may be wrong; empty where nothing was found."""
     found: list[str] = []
-    for finder in (_random_modules, _dependent_samples, _moving_buffers, _unused_parameters, _second_derivative):
+    for finder in (
+        *(_random_modules, _dependent_samples, _moving_buffers, _unused_parameters),
+        *(_second_derivative, _another_derivative),
+    ):
         try:
             found += finder(problem)
-        except RuntimeError as error:
+        except LandscapeError as error:
+            found.append(str(error).removesuffix("."))
+        except (RuntimeError, ValueError) as error:
             found.append(_of_error(error))
     return list(dict.fromkeys(found))
 
 
-def _of_error(error: RuntimeError) -> str:
+def _of_error(error: Exception) -> str:
     first = str(error).splitlines()[0]
     if "inplace operation" in first:
         return f"a module changes in place what a derivative needs: {first}"
@@ -39,7 +47,7 @@ def _of_error(error: RuntimeError) -> str:
 
 
 def _copy(problem: Problem) -> nn.Module:
-    return copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)
+    return duplicate(problem.model).to(device=problem.device, dtype=problem.dtype)
 
 
 def _random_modules(problem: Problem) -> list[str]:
@@ -95,10 +103,53 @@ def _second_derivative(problem: Problem) -> list[str]:
     """An error where the network cannot be differentiated twice, on the kernels that products use."""
     theta = {name: tensor.detach().requires_grad_() for name, tensor in problem.parameters.items()}
     batch = next(problem.batches(0, min(_FEW, len(problem))))
-    leaves = list(theta.values())
     with sdpa_kernel(SDPBackend.MATH):
-        first = torch.autograd.grad(problem.objective(theta, batch), leaves, create_graph=True, allow_unused=True)
-        slope = [g.sum() for g in first if g is not None and g.requires_grad]
-        if slope:
-            torch.autograd.grad(torch.stack(slope).sum(), leaves, allow_unused=True)
+        _product(problem, theta, batch, torch.ones(problem.size, dtype=problem.dtype, device=problem.device))
     return []
+
+
+def _another_derivative(problem: Problem) -> list[str]:
+    """What autograd gives that is not the derivative, by differences on a few samples; in float64 alone."""
+    if problem.dtype != torch.float64 or problem.bn == "train":
+        return []
+    few = problem.choose(torch.arange(min(_FEW, len(problem))))
+    theta = {name: tensor.detach().requires_grad_() for name, tensor in few.parameters.items()}
+    (batch,) = few.batches(0, len(few), size=len(few))
+    found = torch.autograd.grad(few.objective(theta, batch), list(theta.values()), allow_unused=True)
+    pairs = zip(theta.items(), found, strict=True)
+    g = flatten({name: torch.zeros_like(t) if part is None else part for (name, t), part in pairs})
+    size = float(g.norm())
+    if size == 0:
+        return []
+    v = g / size
+    slope = slope_by_differences(few, v)
+    if slope is None:  # kinks
+        return []
+    if abs(slope - size) > _APART * max(abs(slope), size):
+        return [
+            "what autograd gives is not the slope of the loss: detach(), .data or no_grad() cuts a part off, or an "
+            "autograd function returns another derivative"
+        ]
+    with sdpa_kernel(SDPBackend.MATH):
+        product = _product(few, theta, batch, v)
+    difference = gradient_differences(few, v)
+    if difference is None or float((product - difference).norm()) <= _APART * float(difference.norm()):
+        return []
+    return [
+        "the second derivative is not that of the first: the backward pass of an autograd function uses values that "
+        "autograd does not follow (kept on ctx, detached, or computed without a graph)"
+    ]
+
+
+def _product(problem: Problem, theta: dict[str, Tensor], batch: Batch, v: Tensor) -> Tensor:
+    """H v (P,) of a batch's share by plain double backward."""
+    leaves = list(theta.values())
+    value = problem.objective(theta, batch)
+    first = torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True)
+    check_second_derivative([*first, value], "only --hvp finite-difference can be right")
+    pieces = torch.split(v, [leaf.numel() for leaf in leaves])
+    slope = [(g * p.view_as(g)).sum() for g, p in zip(first, pieces, strict=True) if g is not None and g.requires_grad]
+    if not slope:
+        return torch.zeros_like(v)
+    second = torch.autograd.grad(torch.stack(slope).sum(), leaves, allow_unused=True, materialize_grads=True)
+    return flatten(dict(zip(theta, second, strict=True)))

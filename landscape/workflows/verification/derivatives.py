@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from landscape.workflows.verification.differences import slope_by_differences
 from landscape.workflows.verification.finding import Figure, Finding, equal
 from landscape.workflows.verification.subject import Subject
 
@@ -34,8 +35,17 @@ def loss_is_the_own_mean(subject: Subject) -> Finding:
 
 
 def gradient_by_backward(subject: Subject) -> Finding:
-    """grad L against `.backward()` on a copy of the network."""
-    return Finding.of([_vectors("gradient", subject.gradient, subject.reference.gradient(), _ROUNDING)])
+    """grad L against `.backward()` on a copy of the network, and its norm against the slope of L along it.
+
+    The slope is (L(theta + a v) - L(theta - a v)) / 2a for v = grad L / ||grad L||. It is left out where no two steps
+    agree: the gradient is lost in the rounding of L, or there are kinks.
+    """
+    figures = [_vectors("gradient", subject.gradient, subject.reference.gradient(), _ROUNDING)]
+    size = float(subject.gradient.norm())
+    slope = slope_by_differences(subject.problem, subject.gradient / size) if size > 0 else None
+    if slope is not None:
+        figures.append(equal("its norm, and the slope of the loss along it", size, slope, rtol=_DIFFERENCE))
+    return Finding.of(figures)
 
 
 def product_by_double_backward(subject: Subject) -> Finding:
@@ -64,7 +74,7 @@ def product_by_differences(subject: Subject) -> Finding:
         apart = min(apart, float((closer - found).norm() / closer.norm()) if float(closer.norm()) > 0 else 0.0)
         if float((closer - found).norm()) <= _AGREEMENT * float(closer.norm()) + rounding / a:
             allowed = _DIFFERENCE + rounding / a / max(float(closer.norm()), 1e-300)
-            figure = _vectors(f"H v, differences at a step of {a:.1e}", product, found, allowed)
+            figure = _vectors(f"H v, differences at a step of {a:g}", product, found, allowed)
             return Finding.of([figure])
         a, found = a / 2, closer
     return Finding(

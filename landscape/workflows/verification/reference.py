@@ -7,7 +7,6 @@ differentiating `.grad`'s graph once more.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.problem import Batch, Problem
 from landscape.problem.module_traces import call
-from landscape.problem.running import differentiable_kernels, evaluation_mode
+from landscape.problem.running import differentiable_kernels, duplicate, evaluation_mode
 
 
 class Reference:
@@ -32,7 +31,7 @@ class Reference:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self.model = copy.deepcopy(problem.model).to(device=problem.device, dtype=problem.dtype)
+        self.model = duplicate(problem.model).to(device=problem.device, dtype=problem.dtype)
         wanted = {info.name for info in problem.infos}
         self.named = {name: p for name, p in self.model.named_parameters() if name in wanted}
         self._start = torch.cat([p.detach().reshape(-1) for p in self.named.values()])
@@ -87,7 +86,12 @@ class Reference:
     @contextmanager
     def _as_measured(self) -> Iterator[None]:
         problem = self._problem
-        with evaluation_mode(self.model, problem.bn), differentiable_kernels(self.model), sdpa_kernel(SDPBackend.MATH):
+        with (
+            evaluation_mode(self.model, problem.bn),
+            differentiable_kernels(self.model),
+            problem.exchanged(),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
             yield
 
     @contextmanager
