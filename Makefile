@@ -37,9 +37,10 @@ imports: $(TESTING)
 reference: $(TESTING)
 	$(BIN)/python -m landscape_cli.reference --check docs/cli.md
 
-# One thread a process: two processes that share two cores would wait for each other.
+# One thread a process: two processes that share two cores would wait for each other. A file goes to one process: what
+# its tests share is made once.
 unit: $(TESTING)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadfile
 
 test-slow: $(TESTING) ## the full-scale checks
 	$(BIN)/python -m pytest -m slow

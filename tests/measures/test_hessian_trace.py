@@ -271,7 +271,7 @@ def test_the_budget_ends_it_unconverged_with_value_and_error() -> None:
     assert not least.converged
 
 
-@pytest.mark.parametrize("budget", [8.0, 12.0, 30.0])
+@pytest.mark.parametrize("budget", [8.0, 12.0])
 def test_few_probes_of_one_sample_do_not_claim_to_have_converged(budget: float) -> None:
     """The trap: two or three probes that agree by chance.
 
