@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.errors import OptionError
+from landscape.numbers import format_count, format_short, format_value
 from landscape_cli import console, options, processes, targets
 from landscape_cli.share_progress import watch_share
 
@@ -184,8 +185,6 @@ def _show(study: BatchScaling, out: Path | None, json: bool, plot: Path | None, 
 
 def scaling_tables(study: BatchScaling) -> Group:
     """What was measured on, the values at each size, and exponents and noise scales of every group."""
-    from landscape.report.numbers import format_count, format_short
-
     problem = study.problem
     words = [
         " ".join(str(problem[key]) for key in ("model", "data", "split") if problem.get(key) is not None),
@@ -216,8 +215,6 @@ def _quantities() -> tuple[str, ...]:
 
 
 def _value(point: Point, name: str) -> str:
-    from landscape.report.numbers import format_value
-
     return format_value(*point.value(name))
 
 
@@ -239,8 +236,6 @@ def _exponent(found: GroupScaling, quantity: str) -> str:
 
 
 def _noise(found: GroupScaling) -> tuple[str, str, str]:
-    from landscape.report.numbers import format_value
-
     scale = found.noise_scale
     told = format_value(scale.scale, scale.scale_stderr)
     if not scale.resolved:

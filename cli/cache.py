@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from landscape.numbers import format_count, format_short
 from landscape_cli import console
 
 Clear = Annotated[bool, typer.Option("--clear", metavar="", help="Delete all entries.")]
@@ -14,7 +15,6 @@ Clear = Annotated[bool, typer.Option("--clear", metavar="", help="Delete all ent
 def cache(clear: Clear = False) -> None:
     """Show the folder in which `landscape analyze` keeps its results, or empty it."""
     # Loaded here: `landscape --help` must not wait for pydantic.
-    from landscape.report.numbers import format_count, format_short
     from landscape.workflows.cache import LIMIT, Cache, cache_folder
 
     kept = Cache(cache_folder())

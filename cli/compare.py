@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.errors import OptionError
-from landscape.report.numbers import format_measured, format_z
+from landscape.numbers import format_measured, format_z
 from landscape_cli import console, options
 
 if TYPE_CHECKING:

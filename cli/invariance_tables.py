@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.config.invariance import TRANSFORMS
-from landscape.report.numbers import format_count, format_error, format_measured, format_short, format_value
+from landscape.numbers import format_count, format_error, format_measured, format_short, format_value
 from landscape.workflows.invariance_document import Change, Finding, Invariance, Variant
 
 _WORDS = {"unchanged": "unchanged", "moved": "moved", "unresolved": "not resolved", "moves": "moves", "unstated": "–"}

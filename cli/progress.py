@@ -18,8 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from landscape.numbers import format_measured, format_short
 from landscape.records import Record
-from landscape.report.numbers import format_measured, format_short
 from landscape.workflows.events import Event, MeasureFinished, MeasureProgress, MeasureStarted, NotKept
 from landscape_cli import console
 

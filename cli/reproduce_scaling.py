@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from landscape.numbers import format_short, format_value
 from landscape_cli import console
 
 
@@ -63,7 +64,6 @@ def takes_scaling(name: str, small: bool) -> str:
 
 
 def _tables(document: Mapping[str, Any], title: str) -> Group:
-    from landscape.report.numbers import format_short, format_value
     from landscape.workflows.scaling_reproduction_figure import exponent_words
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")

@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from landscape.numbers import format_count, format_exactness, format_share, format_short, format_value
 from landscape.records import Analysis, Record
-from landscape.report.numbers import format_count, format_exactness, format_share, format_short, format_value
 
 VALUE_DIGITS = 5
 TITLES_WIDTH = 100

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from landscape.numbers import format_error, format_rounded, format_short
 from landscape_cli import console, options
 from landscape_cli.exits import Exit
 
@@ -101,9 +102,6 @@ def verify(
 
 
 def _shown(found: Verification, title: str) -> Group:
-    # Loaded here as the rest of it: the report's numbers come with matplotlib.
-    from landscape.report.numbers import format_error, format_rounded, format_short
-
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for column in ("check", "verdict", "what", "landscape", "otherwise", "apart", "allowed"):
         right = column in ("landscape", "otherwise", "apart", "allowed")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from landscape.numbers import superscript
 from landscape.plots.style import (
     BLUE,
     GREY,
@@ -25,7 +26,6 @@ from landscape.plots.style import (
     inch_axes,
     shortened,
     style,
-    superscript,
     text_width,
 )
 

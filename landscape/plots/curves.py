@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from landscape.numbers import format_plain, superscript
 from landscape.plots.style import (
     BLUE,
     GREY,
@@ -26,10 +27,8 @@ from landscape.plots.style import (
     empty_figure,
     inch_axes,
     power_of_ten,
-    short,
     shortened,
     style,
-    superscript,
     text_width,
 )
 
@@ -287,9 +286,9 @@ def _scale(axes: Axes, panel: CurvePanel) -> bool:
 def _tick(value: float, position: object = None) -> str:
     """A number of few digits; very small and very large ones by their power of ten. `position` is matplotlib's."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return short(value)
+        return format_plain(value)
     mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{short(float(mantissa))}×10{superscript(int(exponent))}"
+    return f"{format_plain(float(mantissa))}×10{superscript(int(exponent))}"
 
 
 def _strips(axes: Axes, panel: ShareStrips) -> None:

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from landscape.numbers import format_plain
 from landscape.plots.style import (
     BLUE,
     GREY,
@@ -20,7 +21,6 @@ from landscape.plots.style import (
     empty_figure,
     inch_axes,
     power_of_ten,
-    short,
     spread,
     style,
     text_width,
@@ -99,11 +99,13 @@ def _with_zero(places: NDArray[np.float64], curve: NDArray[np.float64]) -> tuple
 def _chosen(eigenvalues: Sequence[float], most_negative: float) -> list[tuple[float, str]]:
     """Which eigenvalues get a label: the first few of the largest, and the most negative; ascending."""
     finite = [
-        (value, f"λ{_subscript(i)} {short(value)}") for i, value in enumerate(eigenvalues, 1) if math.isfinite(value)
+        (value, f"λ{_subscript(i)} {format_plain(value)}")
+        for i, value in enumerate(eigenvalues, 1)
+        if math.isfinite(value)
     ]
     labels = finite[:MOST_LABELS]
     if math.isfinite(most_negative):
-        labels.append((most_negative, f"lowest {short(most_negative)}"))
+        labels.append((most_negative, f"lowest {format_plain(most_negative)}"))
     return sorted(labels)
 
 

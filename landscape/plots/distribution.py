@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from landscape.numbers import format_plain
 from landscape.plots.style import (
     BLUE,
     GREY,
@@ -21,7 +22,6 @@ from landscape.plots.style import (
     empty_figure,
     inch_axes,
     power_of_ten,
-    short,
     spread,
     style,
     text_width,
@@ -142,7 +142,7 @@ def _box(strip: Axes, marks: Mapping[str, float], fences: tuple[float, float] | 
 def _labels(figure: Figure, strip: Axes, marks: Mapping[str, float], across: float, height: float) -> None:
     low, high = (float(x) for x in strip.get_xlim())
     scale = math.log if strip.get_xscale() == "log" else float
-    shown = sorted(((place, f"{name} {short(place)}") for name, place in marks.items() if math.isfinite(place)))
+    shown = sorted(((place, f"{name} {format_plain(place)}") for name, place in marks.items() if math.isfinite(place)))
     places = [across * (scale(p) - scale(low)) / (scale(high) - scale(low)) for p, _ in shown]
     widths = [text_width(text, SMALL) + 0.12 for _, text in shown]
     base, top = height - LABELS, height - 0.16

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from landscape.numbers import format_plain
 from landscape.plots.style import (
     BLUE,
     GREY,
@@ -21,7 +22,6 @@ from landscape.plots.style import (
     SMALL,
     WIDTH,
     inch_axes,
-    short,
     style,
     text_width,
     wrap_name,
@@ -115,7 +115,7 @@ def groups_figure(panels: Sequence[Panel], *, label: str, width: float = WIDTH) 
 
 def _measure(panel: Panel, widest: float) -> _Layout:
     names = [wrap_name(bar.name, widest) for bar in panel.bars]
-    texts = [bar.text or short(bar.value) for bar in panel.bars]
+    texts = [bar.text or format_plain(bar.value) for bar in panel.bars]
     share = max((text_width(bar.share) for bar in panel.bars), default=0.0)
     return _Layout(
         panel,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from landscape.numbers import format_plain
 from landscape.plots.style import (
     GREY,
     INK,
@@ -23,7 +24,6 @@ from landscape.plots.style import (
     empty_figure,
     inch_axes,
     power_of_ten,
-    short,
     shortened,
     style,
     wrap_name,
@@ -165,11 +165,11 @@ def _draw(
     if decades < 1.6:
         fitting = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
         axes.set_xticks(fitting)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_plain(value)))
     else:
         axes.xaxis.set_major_locator(LogLocator(numticks=5))
         axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: short(value) if 0.001 <= value <= 1000 else power_of_ten(value))
+            FuncFormatter(lambda value, _: format_plain(value) if 0.001 <= value <= 1000 else power_of_ten(value))
         )
     axes.xaxis.set_minor_locator(NullLocator())
     for middle in middles:

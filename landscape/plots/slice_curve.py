@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from landscape.numbers import format_plain
 from landscape.plots.style import (
     BLUE,
     GREY,
@@ -15,7 +16,6 @@ from landscape.plots.style import (
     WIDTH,
     empty_figure,
     inch_axes,
-    short,
     style,
 )
 
@@ -65,7 +65,7 @@ def slice_figure(
             axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         else:
             axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_plain(value)))
         axes.plot(x, np.where(good, loss, np.nan), color=BLUE, marker=dots, markersize=2)
         axes.set_ylabel(loss_label, color=BLUE)
         axes.tick_params(axis="y", labelcolor=BLUE)

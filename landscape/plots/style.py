@@ -23,6 +23,7 @@ from matplotlib.textpath import TextToPath
 
 from landscape.errors import OptionError
 from landscape.files import write_atomically
+from landscape.numbers import format_plain, superscript
 
 WIDTH = 6.46
 """Inches: the text width of an A4 page with the report's margins."""
@@ -142,24 +143,13 @@ def power_of_ten(value: float, position: object = None) -> str:
     return "10" + superscript(round(exponent))
 
 
-def short(value: float) -> str:
-    """A number of four significant digits with a true minus sign; a very small or large one with a power of ten."""
-    mantissa, e, exponent = f"{value:.4g}".partition("e")
-    return mantissa.replace("-", "−") + (f"×10{superscript(int(exponent))}" if e else "")
-
-
 def tick(value: float, position: object = None) -> str:
     """A tick label of few digits; a power of ten by itself. `position` is matplotlib's, unused."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return short(value)
+        return format_plain(value)
     mantissa, exponent = f"{value:.2e}".split("e")
-    front = short(float(mantissa))
+    front = format_plain(float(mantissa))
     return f"{'' if front == '1' else front + '×'}10{superscript(int(exponent))}"
-
-
-def superscript(number: int) -> str:
-    """A whole number in raised figures."""
-    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def inch_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:

@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from landscape.numbers import format_plain
 from landscape.plots.style import (
     GREY,
     INK,
@@ -26,7 +27,6 @@ from landscape.plots.style import (
     WIDTH,
     empty_figure,
     inch_axes,
-    short,
     spread,
     style,
     text_width,
@@ -155,7 +155,7 @@ def relief_figure(
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if log:
             axes.zaxis.set_major_locator(FixedLocator([math.log10(tick) for tick in ticks]))
-            axes.zaxis.set_major_formatter(FuncFormatter(lambda value, _: short(10**value)))
+            axes.zaxis.set_major_formatter(FuncFormatter(lambda value, _: format_plain(10**value)))
         else:
             axes.zaxis.set_major_locator(FixedLocator(ticks))
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -210,7 +210,7 @@ def _bar(figure: Figure, base: float, tall: float, norm: Normalize, ticks: Seque
     bar = figure.colorbar(ScalarMappable(norm, COLOURS), cax=place)
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_locator(FixedLocator(list(ticks)))
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_plain(value)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_label(_wrapped(label, tall), size=SIZE)
 

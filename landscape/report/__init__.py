@@ -1,7 +1,6 @@
 """Reports: the document model (`blocks`), what is said of a network (`network`), and its two writers.
 
-Knows no torch; needs no GPU and no network. `write_document` loads the typesetter, so it is imported on first use;
-`numbers` is light.
+Knows no torch; needs no GPU and no network. `write_document` loads the typesetter, so it is imported on first use.
 """
 
 from __future__ import annotations

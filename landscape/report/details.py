@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from landscape.numbers import format_count, format_share, format_value
 from landscape.records import Analysis, Record
 from landscape.report.figures import QUARTILES, number, numbers
-from landscape.report.numbers import format_count, format_share, format_value
 
 Rows = list[tuple[str, str]]
 

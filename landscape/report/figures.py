@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from landscape.numbers import format_count, format_share, format_value
 from landscape.plots.density import density_figure
 from landscape.plots.distribution import distribution_figure
 from landscape.plots.eigenvalues import eigenvalues_figure
@@ -18,7 +19,6 @@ from landscape.plots.style import WIDTH, svg
 from landscape.records import Analysis, Record
 from landscape.report.blocks import Shown
 from landscape.report.entries import about
-from landscape.report.numbers import format_count, format_share, format_value
 from landscape.report.structure import panels, tables
 
 

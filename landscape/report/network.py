@@ -6,6 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from landscape.numbers import (
+    format_count,
+    format_error,
+    format_exactness,
+    format_rounded,
+    format_share,
+    format_short,
+    format_value,
+)
 from landscape.records import Analysis, Record
 from landscape.report.blocks import (
     Block,
@@ -28,15 +37,6 @@ from landscape.report.blocks import (
 from landscape.report.details import details
 from landscape.report.entries import about, ordered
 from landscape.report.figures import Drawn, figures, number
-from landscape.report.numbers import (
-    format_count,
-    format_error,
-    format_exactness,
-    format_rounded,
-    format_share,
-    format_short,
-    format_value,
-)
 from landscape.report.structure import by_title
 from landscape.report.substructures import substructures
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from landscape.numbers import format_column, minus
 from landscape.plots.groups import Bar, Panel
 from landscape.records import Analysis, Record
-from landscape.report.numbers import format_column, minus
 
 ROLES = (
     "conv.weight",

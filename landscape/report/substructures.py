@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from landscape.numbers import format_column, format_count
 from landscape.records import Analysis
 from landscape.report.blocks import Column, Table
 from landscape.report.entries import about, ordered
 from landscape.report.figures import number
-from landscape.report.numbers import format_column, format_count
 from landscape.report.structure import by_title, sums_by, tables
 
 COLUMNS = 5

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.errors import OptionError, near
+from landscape.numbers import format_count, format_value
 from landscape.plots.batch_scaling import Law, ScalingPanel, batch_scaling_figure
 from landscape.plots.style import GREY, LINES, RED
-from landscape.report.numbers import format_count, format_value
 from landscape.study.batch_scaling import GAUSSIAN
 from landscape.workflows.batch_scaling_document import WHOLE, BatchScaling, GroupScaling
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.catalog import CATALOG
+from landscape.numbers import minus
 from landscape.plots.scatter import ScatterPanel, scatter_figure, scatter_figures
-from landscape.report.numbers import minus
 from landscape.study.correlation import Correlation
 from landscape.workflows.correlate import Correlations
 

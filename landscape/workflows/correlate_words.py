@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from landscape.report.numbers import format_coefficient
+from landscape.numbers import format_coefficient
 from landscape.study.correlation import Correlation
 from landscape.study.margins import MarginRegression, NoRegression
 from landscape.workflows.correlate import Correlations

@@ -20,8 +20,8 @@ from landscape.config.sweep import SweepRun, read_sweep, runs_of
 from landscape.data.digits import TEST_IMAGES
 from landscape.errors import OptionError
 from landscape.files import write_atomically
+from landscape.numbers import format_share
 from landscape.report.blocks import Block, Heading, Prose
-from landscape.report.numbers import format_share
 from landscape.report.typeset import typeset
 from landscape.study.chance import accuracy_error
 from landscape.workflows.correlate import Correlations, run_study, study_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from landscape.catalog import CATALOG
+from landscape.numbers import format_error
 from landscape.plots.invariance import RatioPanel, invariance_figure
-from landscape.report.numbers import format_error
 from landscape.workflows.invariance_document import Finding, Invariance, knows
 
 _HEADINGS = {

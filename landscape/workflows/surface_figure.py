@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.errors import OptionError
+from landscape.numbers import format_plain
 from landscape.plots.slice_curve import slice_figure
-from landscape.plots.style import short
 from landscape.plots.surface import Path, contour_figure, relief_figure
 from landscape.surfaces.grid import Surface
 
@@ -62,7 +62,7 @@ def surface_figure(surface: Surface, *, kind: Kind = "contour", value: Value = "
 def _axis_label(label: str, norm: float | None) -> str:
     if norm is None:
         return label
-    return f"{label} (‖Δθ‖)" if abs(norm - 1) < 1e-4 else f"{label}; 1 is ‖Δθ‖ = {short(norm)}"
+    return f"{label} (‖Δθ‖)" if abs(norm - 1) < 1e-4 else f"{label}; 1 is ‖Δθ‖ = {format_plain(norm)}"
 
 
 def _note(surface: Surface, log: bool) -> str:

@@ -138,7 +138,7 @@ def test_long_names_are_whole():
 
 def test_not_a_number_is_said_and_not_drawn():
     figure = FIGURES["not a number"]()
-    assert "nan" in assert_printable(figure)
+    assert "NaN" in assert_printable(figure)
     (axes,) = figure.axes
     assert len([patch for patch in axes.patches if patch.get_width() != 0]) == 1
 

@@ -188,7 +188,7 @@ def test_unwritable_leaves_nothing(tmp_path, ending):
 
 def test_no_torch_and_light_numbers():
     code = (
-        "import landscape.report.numbers, sys\n"
+        "import landscape.numbers, sys\n"
         "assert 'matplotlib' not in sys.modules and 'typst' not in sys.modules\n"
         "from landscape.report import write_document\n"
         "from landscape import write_report\n"

@@ -9,13 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from landscape.plots.dots import DotPanel, dots_figures
-from landscape.plots.style import svg
-from landscape.records import Analysis
-from landscape.report.blocks import Block, Cell, Column, Fact, Facts, Figures, Heading, Part, Prose, Row, Shown, Table
-from landscape.report.entries import about
-from landscape.report.figures import number
-from landscape.report.numbers import (
+from landscape.numbers import (
     format_column,
     format_measured,
     format_share,
@@ -23,6 +17,12 @@ from landscape.report.numbers import (
     format_z,
     with_exactness,
 )
+from landscape.plots.dots import DotPanel, dots_figures
+from landscape.plots.style import svg
+from landscape.records import Analysis
+from landscape.report.blocks import Block, Cell, Column, Fact, Facts, Figures, Heading, Part, Prose, Row, Shown, Table
+from landscape.report.entries import about
+from landscape.report.figures import number
 from landscape.report.substructures import share
 from landscape.workflows.compare import Compared, Comparison
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from landscape.numbers import format_count, format_share, format_value
 from landscape.plots.style import svg
 from landscape.report.blocks import Block, Fact, Facts, Figures, Part, Shown
-from landscape.report.numbers import format_count, format_share, format_value
 from landscape.surfaces.grid import Surface
 from landscape.workflows.surface_figure import surface_figure
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from landscape.catalog import CATALOG
+from landscape.numbers import format_share, format_value
 from landscape.plots.style import svg
 from landscape.report.blocks import Block, Column, Fact, Facts, Figures, Heading, Part, Row, Shown, Table
-from landscape.report.numbers import format_share, format_value
 from landscape.workflows.history import RunHistory
 from landscape.workflows.history_figure import TITLES, history_figures
 

@@ -1,4 +1,4 @@
-"""Numbers as text, with as many digits as their error allows. Pure functions; used by the report and the terminal.
+"""Numbers as text, with as many digits as their error allows, wherever people read them: terminal, reports, figures.
 
 A value with a standard error is rounded to the second significant digit of the error: 243.1 ± 3.2. Values of
 10^6 and more, or below 10^-3, are written with a power of ten: (2.431 ± 0.032)×10⁻⁵.
@@ -149,6 +149,11 @@ def format_count(count: float) -> str:
     return minus(f"{count:,.0f}") if math.isfinite(count) else _not_finite(count)
 
 
+def superscript(number: int) -> str:
+    """A whole number in raised figures."""
+    return str(number).translate(_SUPERSCRIPT)
+
+
 def minus(number: str) -> str:
     """A number as Python writes it, with the minus sign in place of the hyphen; powers of ten are not written so."""
     return number.replace("-", MINUS)
@@ -202,4 +207,4 @@ def _place(number: Decimal, decimals: int) -> str:
 
 
 def _power(text: str, exponent: int) -> str:
-    return text if exponent == 0 else f"{text}×10{str(exponent).translate(_SUPERSCRIPT)}"
+    return text if exponent == 0 else f"{text}×10{superscript(exponent)}"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from landscape.report.numbers import (
+from landscape.numbers import (
     format_coefficient,
     format_column,
     format_count,
