@@ -93,13 +93,16 @@ def reproduce(
     if not names and not small and not no_run:
         raise OptionError("expected a table to repeat (landscape reproduce --list has them), or --small for seven.")
     from landscape.workflows.reproduce import read_documents, write_documents
-    from landscape.workflows.reproduction_page import write_page, write_section
+    from landscape.workflows.reproduction_page import read_page, write_page, write_section
 
     figures = [name for name in names or () if name not in tables()]
     chosen = {name: tables()[name] for name in names or SMALL if name not in figures}
     targets.check_folder(out, "--out")
     if figures and (no_run or page is not None):
         raise OptionError(f"{figures[0]} has no part in --no-run and --page; its finished runs are found without.")
+    if page is not None:  # told before hours of training
+        read_page(page, [] if no_run else chosen)
+        targets.check_folder(page.parent, "--page")
     tracked = [name for name in figures if name in TRACKED_FIGURES]
     if tracked and seeds is not None:
         raise OptionError(f"{tracked[0]} shows single networks, as the paper does; leave out --seeds.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from landscape.config.paper_recipes import PaperRecipe, Table, command, expected, recipes_of, tables
+from landscape.errors import OptionError
 from landscape.files import write_atomically
 from landscape.plots.curves import Curve, CurvePanel, curves_figure
 from landscape.plots.style import BLUE, GREY, INK, RED, svg
@@ -34,16 +35,40 @@ _WORDS = {
 NAMES = {"test_accuracy": "test accuracy, %", "train_accuracy": "train accuracy, %", "train_loss": "train loss"}
 
 
+def read_page(page: Path, names: Iterable[str] = ()) -> str:
+    """The text of a page, seen to have a marked place for each of `names`.
+
+    Raises:
+        OptionError: there is no such file, it is no text, or it has no such place.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is no text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise OptionError(f"--page: {page} cannot be read ({why}); expected a page with marked places.") from error
+    places = {match[2] for match in _MARKED.finditer(text)}
+    absent = [name for name in names if name not in places]
+    if absent or not places:
+        name = absent[0] if absent else "NAME"
+        raise OptionError(
+            f"--page: {page} has no place for {', '.join(absent) or 'any table'}; expected the lines "
+            f"<!-- reproduce:{name} --> and <!-- /reproduce:{name} -->."
+        )
+    return text
+
+
 def write_page(page: Path, documents: Mapping[str, Document], figures: Path) -> None:
     """Put `documents` between the markers of `page` and their curves into the folder `figures`, beside the page.
 
     Raises:
+        OptionError: the page cannot be read or has no marked place.
         WriteError: a file cannot be written.
     """
+    before = read_page(page)
     for name, document in documents.items():
         if _has_curves(document):
             write_atomically(figures / f"{name}.svg", svg(curves(document, tables()[name])))
-    text = fill(page.read_text(encoding="utf-8"), documents, figures.name)
+    text = fill(before, documents, figures.name)
     write_atomically(page, text.encode())
 
 
