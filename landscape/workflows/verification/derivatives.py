@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from landscape.workflows.verification.differences import slope_by_differences
+from landscape.workflows.verification.differences import LAST_DISPLACEMENT, agreeing, slope_by_differences
 from landscape.workflows.verification.finding import Figure, Finding, equal
 from landscape.workflows.verification.subject import Subject
 
 # float64: sums of N losses and of P products in another order, 1e-16 each, with a network's depth in between
 _ROUNDING = 1e-9
-_FIRST_DISPLACEMENT, _LAST_DISPLACEMENT = 1e-6, 1e-8
-_AGREEMENT = 1e-4  # of two steps, relative: what is left of the third derivative and of rounding
-_DIFFERENCE = 1e-3  # ten times that: what the agreed difference itself may be wrong by
+_DIFFERENCE = (
+    1e-3  # ten times what two differences that agree may be apart: what the agreed difference itself may be wrong by
+)
 
 
 def loss_is_the_own_mean(subject: Subject) -> Finding:
@@ -65,23 +63,17 @@ def product_by_differences(subject: Subject) -> Finding:
     theta, reference = subject.reference.theta, subject.reference
     rounding = 1e-13 * float(subject.reference.theta.norm())
 
-    def difference(a: float) -> Tensor:
-        return (reference.gradient(theta + a * v) - reference.gradient(theta - a * v)) / (2 * a)
-
-    a, found, apart = _FIRST_DISPLACEMENT, difference(_FIRST_DISPLACEMENT), math.inf
-    while a / 2 >= _LAST_DISPLACEMENT:
-        closer = difference(a / 2)
-        apart = min(apart, float((closer - found).norm() / closer.norm()) if float(closer.norm()) > 0 else 0.0)
-        if float((closer - found).norm()) <= _AGREEMENT * float(closer.norm()) + rounding / a:
-            allowed = _DIFFERENCE + rounding / a / max(float(closer.norm()), 1e-300)
-            figure = _vectors(f"H v, differences at a step of {a:g}", product, found, allowed)
-            return Finding.of([figure])
-        a, found = a / 2, closer
-    return Finding(
-        "kinks",
-        reason=f"no two differences agree above a step of {_LAST_DISPLACEMENT:g} (at best {apart:.1g} apart): the loss "
-        "has kinks there, so differences say nothing; the product stands against the double backward",
+    found = agreeing(
+        lambda a: (reference.gradient(theta + a * v) - reference.gradient(theta - a * v)) / (2 * a), rounding
     )
+    if found.value is None:
+        return Finding(
+            "kinks",
+            reason=f"no two differences agree above a step of {LAST_DISPLACEMENT:g} (at best {found.apart:.1g} apart): "
+            "the loss has kinks there, so differences say nothing; the product stands against the double backward",
+        )
+    allowed = _DIFFERENCE + rounding / found.step / max(float(found.value.norm()), 1e-300)
+    return Finding.of([_vectors(f"H v, differences at a step of {found.step:g}", product, found.value, allowed)])
 
 
 def product_is_symmetric(subject: Subject) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,8 +12,23 @@ from torch import Tensor
 from landscape.parameters import flatten, unflatten
 from landscape.problem import Problem
 
-FIRST_DISPLACEMENT, LAST_DISPLACEMENT = 1e-5, 1e-8
+FIRST_DISPLACEMENT, LAST_DISPLACEMENT = 1e-6, 1e-8
 _AGREEMENT = 1e-4  # of two steps, relative: what is left of the third derivative and of rounding
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Differences at two steps that agree.
+
+    Attributes:
+        value: the one at half the step; None where no two agree: there are kinks, or all is lost in rounding.
+        step: the step.
+        apart: how far apart the closest two were, relative.
+    """
+
+    value: Tensor | None
+    step: float
+    apart: float
 
 
 def slope_by_differences(problem: Problem, v: Tensor) -> float | None:
@@ -27,7 +43,7 @@ def slope_by_differences(problem: Problem, v: Tensor) -> float | None:
             moved = unflatten(at, problem.parameters)
             return torch.stack([problem.objective(moved, batch) for batch in problem.batches()]).sum()
 
-    found = agreeing(lambda a: (loss(theta + a * v) - loss(theta - a * v)) / (2 * a))
+    found = agreeing(lambda a: (loss(theta + a * v) - loss(theta - a * v)) / (2 * a)).value
     return None if found is None else float(found)
 
 
@@ -44,19 +60,23 @@ def gradient_differences(problem: Problem, v: Tensor) -> Tensor | None:
             total += flatten({name: torch.zeros_like(t) if g is None else g for (name, t), g in pairs})
         return total
 
-    return agreeing(lambda a: (gradient(theta + a * v) - gradient(theta - a * v)) / (2 * a))
+    return agreeing(lambda a: (gradient(theta + a * v) - gradient(theta - a * v)) / (2 * a)).value
 
 
-def agreeing(difference: Callable[[float], Tensor]) -> Tensor | None:
-    """The first difference that agrees with that at half its step, from 1e-5 down to 1e-8; None if none does."""
-    a = FIRST_DISPLACEMENT
+def agreeing(difference: Callable[[float], Tensor], rounding: float = 0.0) -> Agreement:
+    """The first two differences, the second at half the step of the first, that agree.
+
+    Args:
+        difference: of a step a.
+        rounding: what the rounding of a function value leaves in a difference, times its step.
+    """
+    a, apart = FIRST_DISPLACEMENT, math.inf
     found = difference(a)
     while a / 2 >= LAST_DISPLACEMENT:
         closer = difference(a / 2)
-        size = float(closer.norm())
-        if not math.isfinite(size):
-            return None
-        if float((closer - found).norm()) <= _AGREEMENT * size:
-            return closer
+        size, between = float(closer.norm()), float((closer - found).norm())
+        apart = min(apart, between / size if size > 0 else 0.0)
+        if between <= _AGREEMENT * size + rounding / a:
+            return Agreement(closer, a, apart)
         a, found = a / 2, closer
-    return None
+    return Agreement(None, a, apart)
