@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.errors import OptionError
-from landscape.numbers import format_count, format_short, format_value
+from landscape.numbers import UNKNOWN, format_coefficient, format_count, format_plain, format_short, format_value
 from landscape_cli import console, options, processes, targets
 from landscape_cli.share_progress import watch_share
 
@@ -193,7 +193,11 @@ def scaling_tables(study: BatchScaling) -> Group:
         f"cost {format_short(study.cost)}",
     ]
     rates = sorted(set(study.rates))
-    rate = f"η = {rates[0]:g}" if len(rates) == 1 else f"η from {rates[0]:.3g} to {rates[-1]:.3g}"
+    rate = (
+        f"η = {format_plain(rates[0])}"
+        if len(rates) == 1
+        else f"η from {format_plain(rates[0])} to {format_plain(rates[-1])}"
+    )
     note = "Exponents: 95% intervals by a bootstrap of blocks of samples; fits weighted by the number of batches."
     return Group(
         Text(", ".join(word for word in words if word)), Text(""), _points(study, rate), Text(""), _exponents(study),
@@ -225,14 +229,17 @@ def _exponents(study: BatchScaling) -> Table:
         table.add_row(name.removesuffix(" parameters"), *(_exponent(found, q) for q in _quantities()), *_noise(found))
     expected = study.whole.exponents
     table.add_row(
-        "where noise dominates", *(f"{expected[q].expected:g}" for q in _quantities()), "", "", "", style="dim"
+        "where noise dominates", *(format_plain(expected[q].expected) for q in _quantities()), "", "", "", style="dim"
     )
     return table
 
 
 def _exponent(found: GroupScaling, quantity: str) -> str:
     law = found.exponents[quantity]
-    return "–" if math.isnan(law.exponent) else f"{law.exponent:.2f} [{law.low:.2f}, {law.high:.2f}]"
+    if math.isnan(law.exponent):
+        return UNKNOWN
+    exponent, low, high = (format_coefficient(number) for number in (law.exponent, law.low, law.high))
+    return f"{exponent} [{low}, {high}]"
 
 
 def _noise(found: GroupScaling) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape.errors import OptionError
+from landscape.numbers import format_plain
 from landscape_cli import console
 
 if TYPE_CHECKING:
@@ -116,4 +117,4 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return "" if value != value else f"{value:.4g}"
+    return "" if value != value else format_plain(value)

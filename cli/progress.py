@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from landscape.numbers import format_measured, format_short
+from landscape.numbers import format_measured, format_short, rewritten
 from landscape.records import Record
 from landscape.workflows.events import Event, MeasureFinished, MeasureProgress, MeasureStarted, NotKept
 from landscape_cli import console
@@ -81,7 +81,9 @@ class _Bars:
                 label = f"{index + 1}/{count} {name}"
                 self._tasks[name] = self._progress.add_task(label, total=None, message="")
             case MeasureProgress(name=name, done=done, expected=expected, message=message):
-                self._progress.update(self._tasks[name], completed=min(done, expected), total=expected, message=message)
+                self._progress.update(
+                    self._tasks[name], completed=min(done, expected), total=expected, message=rewritten(message)
+                )
             case MeasureFinished(name=name, record=record, cached=cached):  # the bar has a column for the seconds
                 message = f"{_result(record)}, cached" if cached else _result(record)
                 self._progress.update(self._tasks[name], completed=1, total=1, message=message)
@@ -105,7 +107,7 @@ class _Lines:
             case MeasureProgress(name=name, done=done, expected=expected, message=message):
                 if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
                     share = f"{format_short(done)} of {format_short(expected)} gradient passes"
-                    self._say(f"      {name}: {message} ({share})" if message else f"      {name}: {share}")
+                    self._say(f"      {name}: {rewritten(message)} ({share})" if message else f"      {name}: {share}")
             case MeasureFinished(name=name, record=record, cached=cached):
                 seconds = ", cached" if cached else f", {format_short(record.seconds)} s"
                 took = "" if record.skipped is not None else seconds

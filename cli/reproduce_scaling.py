@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from landscape.numbers import format_short, format_value
+from landscape.numbers import format_plain, format_short, format_value
 from landscape_cli import console
 
 
@@ -71,7 +71,7 @@ def _tables(document: Mapping[str, Any], title: str) -> Group:
     table.add_column("mean ± standard deviation", justify="right")
     for point in document["points"]:
         table.add_row(f"{point['size']:,}", format_value(point["mean"], point["deviation"] or float("nan")))
-    lines = [f"{exponent_words(document)}; the paper's {document['claimed']:g}: {document['verdict']}"]
+    lines = [f"{exponent_words(document)}; the paper's {format_plain(document['claimed'])}: {document['verdict']}"]
     known = [scale for scale in document["noise_scale"] if scale is not None]
     if known:
         lines.append(

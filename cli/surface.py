@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from landscape.errors import OptionError
+from landscape.numbers import format_plain, format_share, format_value, rewritten
 from landscape_cli import console, options, processes, targets
 from landscape_cli.exits import Exit
 
@@ -240,17 +241,20 @@ def _summary(found: Surface) -> str:
     shape = " x ".join(str(len(axis)) for axis in (found.x, found.y)[: found.dimensions])
     lines = [f"{shape} points on {found.about['samples']:,} samples; batch normalisation: {found.settings['bn']}"]
     for label, norm in zip(found.about["labels"], found.about["norms"], strict=True):
-        lines.append(f"{label}" + (f": 1 is a displacement of {norm:.5g}" if norm is not None else ""))
+        lines.append(rewritten(label) + (f": 1 is a displacement of {format_value(norm)}" if norm is not None else ""))
     if found.dimensions == 2:
         angle = float(np.degrees(np.arccos(np.clip(found.about["cosine"], -1, 1))))
         lines.append(f"angle between the directions: {angle:.2f} degrees")
-    lines.append(f"at the checkpoint: loss {at['loss']:.6g}, accuracy {100 * at['accuracy']:.2f} %")
+    lines.append(
+        f"at the checkpoint: loss {format_value(at['loss'], digits=6)}, accuracy {format_share(at['accuracy'])}"
+    )
     finite = np.where(np.isfinite(found.loss), found.loss, np.nan)
     if np.isfinite(finite).any():
         for name, place in (("lowest", np.nanargmin(finite)), ("highest", np.nanargmax(finite))):
             j, i = np.unravel_index(int(place), finite.shape)
-            where = f"({found.x[i]:.4g}, {found.y[j]:.4g})" if found.dimensions == 2 else f"{found.x[i]:.4g}"
-            lines.append(f"{name} loss: {finite[j, i]:.6g} at {where}")
+            x, y = format_plain(found.x[i]), format_plain(found.y[j])
+            where = f"({x}, {y})" if found.dimensions == 2 else x
+            lines.append(f"{name} loss: {format_value(finite[j, i], digits=6)} at {where}")
     if found.holes:
         lines.append(f"{found.holes:,} points are NaN or infinite")
     if not found.finished:

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from landscape.numbers import format_plain
 from landscape_cli import console, options, targets
 from landscape_cli.places import places
 from landscape_cli.sweep_progress import watch_sweep
@@ -111,6 +112,6 @@ def sweep_table(states: Sequence[RunState]) -> Table:
         table.add_column(title, justify="right")
     for state in states:
         numbers = [state.metrics.get(name) for name in ("train_accuracy", "test_accuracy", "test_loss")]
-        cells = (state.name, state.status, *("" if number is None else f"{number:.4g}" for number in numbers))
+        cells = (state.name, state.status, *("" if number is None else format_plain(number) for number in numbers))
         table.add_row(*(Text(cell) for cell in cells))
     return table

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
+from landscape.numbers import format_plain
 from landscape.training.events import (
     AlreadyFinished,
     EpochFinished,
@@ -136,7 +137,7 @@ def _tracked(event: Tracked) -> str:
     """The values of whole networks; those of substructures are in the file."""
     if not event.rows:
         return "tracked: no value"
-    shown = [f"{row.quantity} {row.value:.4g}" for row in event.rows if not row.group][:4]
+    shown = [f"{row.quantity} {format_plain(row.value)}" for row in event.rows if not row.group][:4]
     more = len(event.rows) - len(shown)
     return f"tracked at step {event.rows[0].step}: " + ", ".join((*shown, *([f"{more} more"] if more else [])))
 

@@ -7,6 +7,7 @@ A value with a standard error is rounded to the second significant digit of the 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
@@ -23,6 +24,7 @@ MOST_DIGITS = 7
 """No value is written with more significant digits than this, however small its error."""
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_NUMBER = re.compile(r"(?<![\w.\-])(?P<number>-?\d+(?:\.\d+)?)(?:e(?P<exponent>[+-]\d+))?(?![\w\-])")
 _PLAIN = range(-3, 6)
 
 
@@ -157,6 +159,14 @@ def superscript(number: int) -> str:
 def minus(number: str) -> str:
     """A number as Python writes it, with the minus sign in place of the hyphen; powers of ten are not written so."""
     return number.replace("-", MINUS)
+
+
+def rewritten(text: str) -> str:
+    """A text with the numbers in it, as Python writes them, as people read them: λ = −0.3, 1.2×10⁻⁵ ± 3×10⁻⁶.
+
+    Digits that are part of a name stay: resnet-20, layer1.0, 1e5-b.
+    """
+    return _NUMBER.sub(lambda found: _power(minus(found["number"]), int(found["exponent"] or 0)), text)
 
 
 def _rounded(value: float, stderr: float) -> tuple[Decimal, int, int]:

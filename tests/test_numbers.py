@@ -20,6 +20,7 @@ from landscape.numbers import (
     format_short,
     format_value,
     format_z,
+    rewritten,
 )
 
 NAN, INF = math.nan, math.inf
@@ -138,6 +139,9 @@ def test_format_column(values, errors, texts):
         (format_exactness, 0.0, "exact"),
         (format_exactness, NAN, "–"),
         (format_exactness, 0.000314, "3.1×10⁻⁴"),
+        (rewritten, "eigenvector 3, λ = -0.3", "eigenvector 3, λ = −0.3"),
+        (rewritten, "-1.2e-05 ± 3e-06 (2 of 4)", "−1.2×10⁻⁵ ± 3×10⁻⁶ (2 of 4)"),
+        (rewritten, "resnet-20 layer1.0 0.weight 1e5-b v-2", "resnet-20 layer1.0 0.weight 1e5-b v-2"),
         (format_z, 2.14, "+2.1"),
         (format_z, -2.14, "−2.1"),
         (format_z, -1234567.0, "−1.23×10⁶"),

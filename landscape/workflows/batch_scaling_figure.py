@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.errors import OptionError, near
-from landscape.numbers import format_count, format_value
+from landscape.numbers import format_coefficient, format_count, format_value
 from landscape.plots.batch_scaling import Law, ScalingPanel, batch_scaling_figure
 from landscape.plots.style import GREY, LINES, RED
 from landscape.study.batch_scaling import GAUSSIAN
@@ -43,16 +43,18 @@ def _panel(study: BatchScaling, found: GroupScaling, quantity: str) -> ScalingPa
     law = found.exponents[quantity]
     laws, words = [], ["no value at every size is above 0: no exponent"]
     if math.isfinite(law.exponent):
-        words = [f"exponent {signed(law.exponent)}, 95% interval {signed(law.low)} to {signed(law.high)}"]
+        exponent, low, high = (format_coefficient(number) for number in (law.exponent, law.low, law.high))
+        words = [f"exponent {exponent}, 95% interval {low} to {high}"]
         fitted = np.exp(law.intercept) * sizes**law.exponent
         laws.append(Law("fitted power law", fitted.tolist(), LINES[0], dashed=False))
+    expected = format_coefficient(law.expected, 1)
     by_rate = np.ones(len(sizes)) if quantity == "gradient" else rates
     if quantity == "loss_stride":
         noise = by_rate * found.noise_scale.noise / (sizes * found.parameters)
-        laws.append(Law(f"noise alone, S/(np): exponent {signed(law.expected, 1)}", noise.tolist(), RED))
+        laws.append(Law(f"noise alone, S/(np): exponent {expected}", noise.tolist(), RED))
     else:
         noise = by_rate * GAUSSIAN * found.scatter / np.sqrt(sizes)
-        laws.append(Law(f"noise alone, σ√(2/(πn)): exponent {signed(law.expected, 1)}", noise.tolist(), RED))
+        laws.append(Law(f"noise alone, σ√(2/(πn)): exponent {expected}", noise.tolist(), RED))
     return ScalingPanel(title, words, label, study.sizes, values, errors, laws)
 
 
@@ -81,8 +83,3 @@ def noise_scale_words(found: GroupScaling) -> str:
         return f"S/|G|² = {format_value(scale.scale, scale.scale_stderr)} samples"
     bound = f" above {format_value(scale.at_least, digits=2)} samples" if math.isfinite(scale.at_least) else ""
     return f"S/|G|² not resolved:{bound or ' the noise hides the signal'}"
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign."""
-    return f"{value:.{digits}f}".replace("-", "−")

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from landscape.config.paper_recipes import PaperRecipe, Table, command, expected, recipes_of, tables
 from landscape.errors import OptionError
 from landscape.files import write_atomically
+from landscape.numbers import UNKNOWN, format_plain, rewritten
 from landscape.plots.curves import Curve, CurvePanel, curves_figure
 from landscape.plots.style import BLUE, GREY, INK, RED, svg
 
@@ -205,7 +206,7 @@ def _by_quantity(table: Table, shown: Sequence[PaperRecipe], runs: Mapping[str, 
         cells = []
         for recipe in shown:
             assert isinstance(recipe.row.expects, dict)
-            cells += [f"{recipe.row.expects[name]:.3g}", _mean(quantity, runs[recipe.name])]
+            cells += [format_plain(recipe.row.expects[name], 3), _mean(quantity, runs[recipe.name])]
         yield _line([name, *cells])
     cells = [cell for recipe in shown for cell in ("", _mean("test_accuracy", runs[recipe.name]))]
     yield _line([NAMES["test_accuracy"], *cells])
@@ -270,24 +271,25 @@ def _mean(quantity: str, runs: Sequence[Document]) -> str:
     values = [factor * run["values"][quantity] for run in runs if quantity in run["values"]]
     if not values:
         return "diverged" if any(run["diverged"] for run in runs) else ""
-    return _short(fmean(values)) + (f" ± {stdev(values):.2g}" if len(values) > 1 else "")
+    return _short(fmean(values)) + (f" ± {format_plain(stdev(values), 2)}" if len(values) > 1 else "")
 
 
 def _short(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2g}" if abs(value) < 1 else f"{value:.4g}"
+    return UNKNOWN if math.isnan(value) else format_plain(value, 2 if abs(value) < 1 else 4)
 
 
 def _difference(difference: float, stderr: float, bound: float) -> tuple[str, str]:
     """The difference with its error, and the bound: to two digits of the error."""
     if not (math.isfinite(difference) and math.isfinite(stderr)):
-        return "–", "–"
+        return UNKNOWN, UNKNOWN
     if stderr == 0:
-        return f"{difference:+.3g}", "0"
+        return rewritten(f"{difference:+.3g}"), "0"
     places = 1 - math.floor(math.log10(stderr))
     if places > 4:
-        return f"{difference:+.1e} ± {stderr:.1e}", f"{bound:.1e}"
+        return rewritten(f"{difference:+.1e} ± {stderr:.1e}"), rewritten(f"{bound:.1e}")
     rounded = round(difference, places) + 0.0  # no negative zero
-    return f"{rounded:+.{max(places, 0)}f} ± {stderr:.{max(places, 0)}f}", f"{bound:.{max(places, 0)}f}"
+    digits = max(places, 0)
+    return rewritten(f"{rounded:+.{digits}f} ± {stderr:.{digits}f}"), f"{bound:.{digits}f}"
 
 
 def _line(cells: Sequence[str]) -> str:

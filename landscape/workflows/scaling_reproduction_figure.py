@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.config.scaling_figures import SCALING_FIGURES
+from landscape.numbers import format_coefficient
 from landscape.plots.batch_scaling import Law, ScalingPanel, batch_scaling_figure
 from landscape.plots.style import LINES, RED
-from landscape.workflows.batch_scaling_figure import signed
 
 _LABELS = {"gradient": "E|gᵢ|", "parameter_stride": "E|Δwᵢ|/η", "loss_stride": "E(ΔLᵢ)/η"}
 
@@ -34,7 +34,7 @@ def scaling_reproduction_figure(document: Mapping[str, Any]) -> Figure:
         errors,
         [
             Law("fitted power law", fitted.tolist(), LINES[0], dashed=False),
-            Law(f"equation {figure.equation}: exponent {signed(figure.claimed, 1)}", claimed.tolist(), RED),
+            Law(f"equation {figure.equation}: exponent {format_coefficient(figure.claimed, 1)}", claimed.tolist(), RED),
         ],
     )
     words = f"{document['settings']['model']} on {document['settings']['data']}, layer {document['layer']}"
@@ -43,6 +43,7 @@ def scaling_reproduction_figure(document: Mapping[str, Any]) -> Figure:
 
 def exponent_words(document: Mapping[str, Any]) -> str:
     """The exponent with its interval over the seeds."""
+    exponent = format_coefficient(document["exponent"])
     if document["low"] is None:
-        return f"exponent {signed(document['exponent'])} (one seed, no interval)"
-    return f"exponent {signed(document['exponent'])}, 95% {signed(document['low'])} to {signed(document['high'])}"
+        return f"exponent {exponent} (one seed, no interval)"
+    return f"exponent {exponent}, 95% {format_coefficient(document['low'])} to {format_coefficient(document['high'])}"

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.errors import OptionError
-from landscape.numbers import format_plain
+from landscape.numbers import format_plain, rewritten
 from landscape.plots.slice_curve import slice_figure
 from landscape.plots.surface import Path, contour_figure, relief_figure
 from landscape.surfaces.grid import Surface
@@ -60,6 +60,7 @@ def surface_figure(surface: Surface, *, kind: Kind = "contour", value: Value = "
 
 
 def _axis_label(label: str, norm: float | None) -> str:
+    label = rewritten(label)
     if norm is None:
         return label
     return f"{label} (‖Δθ‖)" if abs(norm - 1) < 1e-4 else f"{label}; 1 is ‖Δθ‖ = {format_plain(norm)}"

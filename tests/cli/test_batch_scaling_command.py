@@ -151,7 +151,7 @@ def test_figures_of_the_paper_agree_where_they_are_the_same(here, capsys, monkey
         assert main(["reproduce", name, "--small", "--jobs", "1", "-q"]) == 0
         assert (here / "reproduction" / f"{name}.svg").stat().st_size > 1000
         found[name] = json.loads((here / "reproduction" / f"{name}.json").read_text())
-    assert "the paper's -1" in capsys.readouterr().out
+    assert "the paper's −1" in capsys.readouterr().out
     one, other = (found[name]["points"][-1] for name in ("cb-figure3", "cb-figure4"))
     assert one["size"] == other["size"] == 1437
     assert other["values"] == pytest.approx(one["values"], rel=1e-4)  # float32, in another order

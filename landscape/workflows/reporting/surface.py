@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from landscape.numbers import format_count, format_share, format_value
+from landscape.numbers import format_count, format_plain, format_share, format_value, rewritten
 from landscape.plots.style import svg
 from landscape.report.blocks import Block, Fact, Facts, Figures, Part, Shown
 from landscape.surfaces.grid import Surface
@@ -39,7 +39,7 @@ def facts(surface: Surface) -> list[Fact]:
     ]
     for label, norm in zip(about["labels"], about["norms"], strict=True):
         if norm is not None:
-            rows.append(Fact("Axis", f"{label}: 1 is a displacement of {format_value(norm)}"))
+            rows.append(Fact("Axis", f"{rewritten(label)}: 1 is a displacement of {format_value(norm)}"))
     if surface.dimensions == 2:
         angle = math.degrees(math.acos(min(max(float(about["cosine"]), -1.0), 1.0)))
         rows.append(Fact("Angle", f"{angle:.2f}° between the directions"))
@@ -57,8 +57,8 @@ def facts(surface: Surface) -> list[Fact]:
 
 def _place(surface: Surface, place: int) -> str:
     j, i = np.unravel_index(place, surface.loss.shape)
-    where = f"({surface.x[i]:.4g}, {surface.y[j]:.4g})" if surface.dimensions == 2 else f"{surface.x[i]:.4g}"
-    return f"{format_value(float(surface.loss[j, i]))} at {where.replace('-', '−')}"
+    x, y = format_plain(surface.x[i]), format_plain(surface.y[j])
+    return f"{format_value(float(surface.loss[j, i]))} at {f'({x}, {y})' if surface.dimensions == 2 else x}"
 
 
 def _figures(surface: Surface) -> list[Shown]:
