@@ -12,7 +12,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from landscape.catalog import CATALOG, PRESETS
 from landscape.errors import OptionError
 from landscape_cli import console, options, targets
 
@@ -122,11 +121,9 @@ def correlate(
             raise OptionError(f"--parquet: expected the name of a file that ends in .parquet, got {parquet}.")
         need_parquet()
         targets.check_folder(parquet.parent, "--parquet")
-    wanted = [_names(text) for text in (measures, axes)]
-    names = wanted[0] or []
-    asked = tuple(names) if names and all(name in CATALOG or name in PRESETS for name in names) else None
-    missing = {"measures": asked, "samples": samples, "split": split, "by": by, "device": device}
-    study = _study(runs, target, names, wanted[1], allow_mixed, missing, quiet)
+    missing = {"samples": samples, "split": split, "by": by, "device": device}
+    chosen = {"target": target, "measures": _names(measures, "--measures") or [], "axes": _names(axes, "--axes")}
+    study = _study(runs, chosen, missing, mixed=allow_mixed, quiet=quiet)
     result = run_study(study, log=not no_log, groups=not no_groups, resamples=resamples, seed=seed)
     if plot is not None:
         from landscape.workflows.correlate_figure import correlation_figure
@@ -145,15 +142,11 @@ def correlate(
 
 
 def _study(
-    runs: list[Path],
-    target: str,
-    measures: list[str],
-    axes: list[str] | None,
-    allow_mixed: bool,
-    missing: dict[str, Any],
-    quiet: bool,
+    runs: list[Path], chosen: dict[str, Any], missing: dict[str, str | None], *, mixed: bool, quiet: bool
 ) -> Study:
-    from landscape.workflows.correlate import study_of, study_of_table
+    """What is correlated; networks without an analysis are measured, once all that can be refused before has been."""
+    from landscape.study.coefficients import LEAST
+    from landscape.workflows.correlate import check_target, study_of, study_of_table
     from landscape.workflows.evidence import find_sources, gather
     from landscape.workflows.numbers_table import TABLES, read_table
     from landscape_cli.measure_missing import measure_missing
@@ -162,16 +155,26 @@ def _study(
     if tables:
         if len(runs) > 1:
             raise OptionError(f"expected one table and nothing else, got {len(runs)} paths; join the tables first.")
-        return study_of_table(read_table(tables[0]), target=target, measures=measures, axes=axes)
+        return study_of_table(read_table(tables[0]), **chosen)
+    check_target(chosen["target"])
     sources = find_sources(runs)
-    measured = measure_missing(sources, quiet=quiet, mixed=allow_mixed, **missing)
+    if sources.missing and len(sources.order) < LEAST and not sources.documents:
+        raise OptionError(f"a correlation wants {LEAST} networks or more, got {len(sources.order)}.")
+    # Of networks that are all measured a name may be that of a measure which this version does not know.
+    asked = options.measure_names(",".join(chosen["measures"]) or None) if sources.missing else ()
+    measured = measure_missing(sources, quiet=quiet, mixed=mixed, measures=asked or None, **missing)
     networks = gather(sources, measured)
     left_out = {str(path): reason for path, reason in sources.left_out.items()}
-    return study_of(networks, target=target, measures=measures, axes=axes, allow_mixed=allow_mixed, left_out=left_out)
+    return study_of(networks, **chosen, allow_mixed=mixed, left_out=left_out)
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+def _names(text: str | None, option: str) -> list[str] | None:
+    if text is None:
+        return None
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in names:
+        raise OptionError(f"{option}: expected names, comma-separated, got {text!r}.")
+    return names
 
 
 def correlation_tables(result: Correlations) -> Group:

@@ -138,7 +138,7 @@ def correlate(
 
 def _refusal(values_n: FloatArray, y_n: FloatArray) -> str | None:
     if len(values_n) < LEAST:
-        return f"expected {LEAST} networks or more, got {len(values_n)}"
+        return f"expected a value of {LEAST} networks or more, got {len(values_n)}"
     if is_constant(values_n):
         return "the measure is the same for all networks"
     if is_constant(y_n):

@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from landscape.catalog import PRESETS, expand
 from landscape.errors import OptionError, near
-from landscape.study.coefficients import LEAST
+from landscape.study.coefficients import LEAST, is_constant
 from landscape.study.correlation import Correlation, Networks, correlate
 from landscape.study.line import FloatArray
 from landscape.study.margins import SIGNATURE, MarginRegression, NoRegression, margin_regression
 from landscape.study.pairs import find_pairs
-from landscape.workflows.evidence import Evidence, differences, those_there
+from landscape.workflows.evidence import Evidence, differences, once_each, those_there
 from landscape.workflows.numbers_table import column, numeric_columns
 
 Target = Literal["accuracy", "gap", "loss"]
@@ -27,6 +28,7 @@ TARGETS: Mapping[str, str] = {
     "gap": "generalisation gap (train − test accuracy)",
     "loss": "test loss",
 }
+_SHOWN = 5  # names in a note
 # Settings that say where a run was kept, not how it was trained.
 _NO_AXES = ("data", "norm_transfer", "norm_transfer_hash")
 
@@ -111,7 +113,7 @@ def study_of(
     allow_mixed: bool = False,
     left_out: Mapping[str, str] | None = None,
 ) -> Study:
-    """Lay out what was measured of networks.
+    """Lay out what was measured of networks; one that is there twice counts once.
 
     Args:
         networks: two may not have the same name.
@@ -122,16 +124,16 @@ def study_of(
         left_out: what was asked for and is no network, with the reason.
 
     Raises:
-        OptionError: fewer than three networks with an outcome, an unknown target, measure or hyperparameter, or mixed
-            networks that are not allowed.
+        OptionError: fewer than three networks with an outcome, the same outcome for all of them, an unknown target,
+            measure or hyperparameter, or mixed networks that are not allowed.
     """
-    if target not in TARGETS:
-        raise OptionError(f"--target: expected accuracy, gap or loss for analyses, got {target!r}.")
+    check_target(target)
     mixed = differences(networks, network=True)
     if mixed and not allow_mixed:
         raise OptionError(
             f"the networks are mixed ({'; '.join(mixed)}); give --allow-mixed to correlate them all the same."
         )
+    networks, again = once_each(networks)
     outcome = np.array([_outcome(one.metrics, target) for one in networks])
     _enough(outcome, TARGETS[target], [one.name for one in networks])
     values: dict[tuple[str, str], FloatArray] = {}
@@ -151,6 +153,10 @@ def study_of(
     }
     names = [one.name for one in networks]
     notes = [f"left out: {name} {reason}" for name, reason in (left_out or {}).items()]
+    if again:
+        shown = [f"{name} (as {first})" for name, first in list(again.items())[:_SHOWN]]
+        rest = f" and {len(again) - _SHOWN} more" if len(again) > _SHOWN else ""
+        notes.append(f"counted once, checkpoints that are there twice: {', '.join(shown)}{rest}")
     notes += [f"mixed: {words}" for words in mixed]
     notes += [
         f"{name}: {count} of {len(names)} values did not converge"
@@ -171,6 +177,14 @@ def study_of(
     )
 
 
+def check_target(target: str) -> None:
+    """Raises:
+    OptionError: analyses have no such target.
+    """
+    if target not in TARGETS:
+        raise OptionError(f"--target: expected accuracy, gap or loss for analyses, got {target!r}.")
+
+
 def study_of_table(
     table: pd.DataFrame, *, target: str, measures: Sequence[str] = (), axes: Sequence[str] | None = None
 ) -> Study:
@@ -179,24 +193,19 @@ def study_of_table(
     Args:
         table: the first column that holds no numbers has the names; without one the rows are numbered from 1.
         target: the column of the outcome.
-        measures: columns; all numeric ones that are nothing else if empty.
+        measures: columns, or presets, which mean those of their measures that are columns; all numeric ones that are
+            nothing else if empty.
         axes: columns that are hyperparameters; none if None.
 
     Raises:
-        OptionError: a column is not there or holds no numbers, or there are fewer than three outcomes.
+        OptionError: a column is not there or holds no numbers, or there are fewer than three outcomes, or one alone.
     """
     chosen = [column(table, name, "--axes") for name in axes or ()]
     column(table, target, "--target")
     numbers = numeric_columns(table, [target, *chosen])
-    for name in (target, *measures):
-        column(table, name, "--measures")
-        if name != target and name not in numbers:
-            raise OptionError(
-                f"--measures: the column {name!r} holds no numbers, or is the target or a hyperparameter."
-            )
+    wanted = _columns(table, numbers, measures) if measures else numbers
     if not pd.api.types.is_numeric_dtype(table[target]):
         raise OptionError(f"--target: the column {target!r} holds no numbers.")
-    wanted = list(measures) or numbers
     if not wanted:
         raise OptionError("the table has no column of numbers beside the target; expected one a measure.")
     words = [str(name) for name in table.columns if name not in numbers and name not in (target, *chosen)]
@@ -251,6 +260,26 @@ def _enough(outcome: FloatArray, target: str, names: Sequence[str]) -> None:
         without = [name for name, value in zip(names, outcome, strict=True) if not math.isfinite(value)]
         shown = f"; none is known of {', '.join(without[:5])}{' …' if len(without) > 5 else ''}" if without else ""
         raise OptionError(f"a correlation wants {LEAST} networks or more with a known {target}, got {known}{shown}.")
+    if is_constant(outcome[np.isfinite(outcome)]):
+        raise OptionError(f"nothing can be correlated with {target}: it is the same for all {known} networks.")
+
+
+def _columns(table: pd.DataFrame, numbers: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The columns that are wanted by name, and of a preset those that are there."""
+    found: dict[str, None] = {}
+    for name in wanted:
+        if name in PRESETS and name not in table.columns:
+            found |= dict.fromkeys(one for one in expand([name]) if one in numbers)
+            continue
+        column(table, name, "--measures")
+        if name not in numbers:
+            raise OptionError(
+                f"--measures: the column {name!r} holds no numbers, or is the target or a hyperparameter."
+            )
+        found[name] = None
+    if not found:
+        raise OptionError(f"--measures: the table has no measure of {', '.join(wanted)}; known: {', '.join(numbers)}.")
+    return list(found)
 
 
 def _axes(configs: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None) -> pd.DataFrame:

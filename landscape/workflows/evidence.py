@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,24 @@ def those_there(wanted: Sequence[str], known: Sequence[str]) -> list[str]:
     if wanted and not found:
         raise OptionError(f"--measures: no network has a measure of {', '.join(wanted)}; known: {', '.join(known)}.")
     return found
+
+
+def once_each(networks: Sequence[Evidence]) -> tuple[list[Evidence], dict[str, str]]:
+    """Each checkpoint once, with all that was measured of it, and which name was left out for which.
+
+    Several analyses of one checkpoint are no further networks: they would narrow every interval. Where two have
+    measured the same, the first counts. Checkpoints whose hash is not known are taken for different ones.
+    """
+    kept: dict[str, Evidence] = {}
+    again: dict[str, str] = {}
+    for number, one in enumerate(networks):
+        digest = str(one.analysis.checkpoint.get("sha256") or number)
+        first = kept.setdefault(digest, one)
+        if first is not one:
+            measures = {**one.analysis.measures, **first.analysis.measures}
+            kept[digest] = replace(first, analysis=replace(first.analysis, measures=measures))
+            again[one.name] = first.name
+    return list(kept.values()), again
 
 
 def differences(networks: Sequence[Evidence], *, network: bool) -> list[str]:

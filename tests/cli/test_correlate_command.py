@@ -104,6 +104,35 @@ def test_of_a_preset_those_measures_that_are_there(study, capsys, names, expecte
     assert [row["measure"] for row in rows] == expected
 
 
+def test_a_checkpoint_that_is_there_twice_counts_once(study, capsys):
+    """With all that was measured of it: the connectivity is in one document, the trace in another."""
+    for i in range(9):
+        document = json.loads((study / f"run{i}.json").read_text())
+        document["checkpoint"]["sha256"] = f"{i:064d}"
+        (study / f"run{i}.json").write_text(json.dumps(document))
+    assert main(["correlate", "study", "--json"]) == 0
+    once = read(capsys)
+    (study.parent / "again").mkdir()
+    for i in range(7):
+        document = json.loads((study / f"run{i}.json").read_text())
+        (study.parent / "again" / f"again{i}.json").write_text(json.dumps(document))
+        del document["measures"]["hessian_trace"]
+        (study / f"run{i}.json").write_text(json.dumps(document))
+    assert main(["correlate", "study", "again", "--json"]) == 0
+    twice = read(capsys)
+    assert twice["correlations"] == once["correlations"]
+    (note,) = twice["notes"]
+    assert note.startswith("counted once, checkpoints that are there twice: again0 (as run0), again1 (as run1)")
+    assert note.endswith("again4 (as run4) and 2 more")
+
+
+def test_a_preset_means_the_columns_of_its_measures(tmp_path, capsys):
+    path = table(tmp_path, "margin,hessian_trace,lambda,y\n1,4,7,1\n2,7,9,2\n4,3,1,3\n")
+    assert main(["correlate", path, "--target", "y", "--csv", "--measures", "quick,lambda"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["measure"] for row in rows] == ["margin", "lambda"]
+
+
 def test_the_gap_is_train_less_test_accuracy(study, capsys):
     assert main(["correlate", "study", "--json", "--target", "gap", "--resamples", "0"]) == 0
     points = read(capsys)["correlations"][0]["points"]
@@ -275,6 +304,18 @@ def test_no_torch_is_loaded(study, source):
         (["study", "--measures", "conectivity"], "Did you mean connectivity?"),
         (["traces", "--measures", "quick"], "no network has a measure of quick; known: hessian_trace."),
         (["study", "--axes", "rate"], "no network has the setting 'rate'"),
+        (["study", "--measures", ","], "--measures: expected names, comma-separated, got ','"),
+        (["study", "--axes", ""], "--axes: expected names, comma-separated, got ''"),
+        (["same"], "nothing can be correlated with test accuracy: it is the same for all 3 networks."),
+        (
+            ["undefined"],
+            "no measure can be correlated with test accuracy (connectivity: expected a value of 3 networks",
+        ),
+        (["runs", "--measures", "conectivity"], "Did you mean connectivity"),
+        (["runs"], "a correlation wants 3 networks or more, got 2."),
+        (["t.csv", "--target", "y", "--measures", "y"], "'y' holds no numbers, or is the target"),
+        (["t.csv", "--target", "y", "--measures", "quick"], "the table has no measure of quick; known: m."),
+        (["flat.csv", "--target", "y"], "nothing can be correlated with y: it is the same for all 3 networks."),
         (["study", "--csv", "--json"], "both want standard output"),
         (["study", "--plot", "f.jpg"], "ends in .svg, .pdf, .png, got f.jpg"),
         (["study", "--plot-groups"], "give --plot FILE too"),
@@ -295,7 +336,18 @@ def test_bad_input_ends_with_two_and_a_line(study, capsys, arguments, words):
     root = study.parent
     (root / "empty").mkdir()
     (root / "t.csv").write_text("m,y,word\n1,1,a\n2,2,b\n4,3,c\n")
+    (root / "flat.csv").write_text("m,y\n1,1\n2,1\n4,1\n")
     (root / "void.csv").write_text("")
+    for i in range(3):
+        analysis(1.0 + i, 0.9).write(root / "same" / f"{i}.json")
+        lost = analysis(math.nan if i else math.inf, 0.9 + 0.01 * i)
+        replace(lost, measures={"connectivity": replace(lost.measures["connectivity"], groups={})}).write(
+            root / "undefined" / f"{i}.json"
+        )
+    for run in ("runs/a", "runs/b"):
+        (root / run).mkdir(parents=True)
+        (root / run / "config.yaml").write_text("lr: 0.1\n")
+        (root / run / "final.pt").write_bytes(b"")
     (root / "newer.json").write_text(json.dumps({"schema": "landscape.analysis/2"}))
     (root / "no.json").write_text("{")
     (root / "other.json").write_text("[{}]")

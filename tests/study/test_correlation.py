@@ -50,13 +50,13 @@ def test_infinite_values_are_dropped():
 @pytest.mark.parametrize(
     ("outcome", "values", "words"),
     [
-        ([0.1, 0.2], [1.0, 2.0], "expected 3 networks or more, got 2"),
-        ([0.1, 0.2, NAN], [1.0, 2.0, 3.0], "expected 3 networks or more, got 2"),
+        ([0.1, 0.2], [1.0, 2.0], "expected a value of 3 networks or more, got 2"),
+        ([0.1, 0.2, NAN], [1.0, 2.0, 3.0], "expected a value of 3 networks or more, got 2"),
         ([0.1, 0.2, 0.3], [2.0, 2.0, 2.0], "the measure is the same"),
         ([0.2, 0.2, 0.2], [1.0, 2.0, 3.0], "the outcome is the same"),
         ([0.1, 0.2, 0.3], [-1.0, -2.0, 3.0], "2 of 3 values are not positive"),
         ([0.1, 0.2, 0.3], [0.0, 0.0, 3.0], "give --no-log"),
-        ([], [], "expected 3 networks or more, got 0"),
+        ([], [], "expected a value of 3 networks or more, got 0"),
     ],
 )
 def test_what_has_no_correlation_is_refused(outcome, values, words):
