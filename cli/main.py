@@ -7,6 +7,7 @@ Nothing here or in a command's module imports torch, pandas, matplotlib or pydan
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import platform
 import sys
@@ -120,6 +121,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return processes.end(_run(arguments))
 
 
+@functools.cache
+def _command() -> typer.core.TyperGroup:
+    """The command line, read from the functions' signatures once a process."""
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    return command
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     console.tolerate_any_encoding()
     # torch's threads spin while they wait for each other: beside any other busy program two of them are many times
@@ -127,7 +136,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     session = Session()
     try:
-        code = typer.main.get_command(app).main(
+        code = _command().main(
             args=None if arguments is None else list(arguments),
             prog_name="landscape",
             standalone_mode=False,

@@ -9,6 +9,8 @@ Legend: N samples, P parameters, K classes, d input values, S labels a sample.
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +68,47 @@ class Function:
         return self.loss(self.outputs(theta, self.inputs), self.targets)
 
 
+def remembered(matrix: Callable[[Function], np.ndarray]) -> Callable[[Function], np.ndarray]:
+    """Compute a matrix once a process for functions that are the same in every tensor and setting: loops take long."""
+    known: dict[Any, np.ndarray] = {}
+
+    @functools.wraps(matrix)
+    def found(f: Function) -> np.ndarray:
+        key = (_settings(f.model), _settings(f.loss), *map(_bytes, (f.inputs, f.targets, f.weights)))
+        if key not in known:
+            known[key] = matrix(f)
+            known[key].setflags(write=False)
+        return known[key]
+
+    return found
+
+
+def _settings(part: Any) -> Any:
+    """All that decides what a module computes; a plain function is itself."""
+    if not isinstance(part, nn.Module):
+        return part
+    plain = (bool, int, float, str, tuple, type(None), types.FunctionType)
+    return tuple(
+        (
+            name,
+            type(module),
+            *(
+                (key, value)
+                for key, value in sorted(vars(module).items())
+                if isinstance(value, plain) and key != "training"
+            ),
+            *((key, _bytes(t), t.requires_grad) for key, t in module.named_parameters(recurse=False)),
+            *((key, _bytes(t)) for key, t in module.named_buffers(recurse=False)),
+        )
+        for name, module in part.named_modules(remove_duplicate=False)
+    )
+
+
+def _bytes(values: Tensor | np.ndarray) -> Any:
+    array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return array.shape, array.dtype.str, array.tobytes()
+
+
 def gradient(f: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     leaf = at.detach().clone().requires_grad_()
     (g,) = torch.autograd.grad(f(leaf), leaf)
@@ -85,11 +128,13 @@ def second_derivative(f: Callable[[Tensor], Tensor], at: Tensor) -> np.ndarray:
     return torch.stack(rows).detach().numpy()
 
 
+@remembered
 def hessian(f: Function) -> np.ndarray:
     """H (P, P) of L."""
     return second_derivative(f.mean_loss, f.theta)
 
 
+@remembered
 def per_sample_gradients(f: Function) -> np.ndarray:
     """dl_n/dtheta (N, P), one sample after another; zero where every label of a sample is ignored."""
     rows = []
@@ -100,6 +145,7 @@ def per_sample_gradients(f: Function) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
+@remembered
 def parameter_jacobian(f: Function) -> np.ndarray:
     """df_n/dtheta (N, K, S, P); S = 1 where the outputs are (N, K)."""
     samples = []
@@ -151,6 +197,7 @@ def label_fisher(f: Function, kind: str, label_weights: np.ndarray) -> np.ndarra
     return total
 
 
+@remembered
 def gauss_newton(f: Function) -> np.ndarray:
     """G = sum_n w_n J_n' H_f J_n / W (P, P) with H_f the second derivative of the sample's loss in its outputs."""
     J = parameter_jacobian(f)
