@@ -158,10 +158,10 @@ def _study(
         return study_of_table(read_table(tables[0]), **chosen)
     check_target(chosen["target"])
     sources = find_sources(runs)
-    if sources.missing and len(sources.order) < LEAST and not sources.documents:
-        raise OptionError(f"a correlation wants {LEAST} networks or more, got {len(sources.order)}.")
     # Of networks that are all measured a name may be that of a measure which this version does not know.
     asked = options.measure_names(",".join(chosen["measures"]) or None) if sources.missing else ()
+    if sources.missing and len(sources.order) < LEAST and not sources.documents:
+        raise OptionError(f"a correlation wants {LEAST} networks or more, got {len(sources.order)}.")
     measured = measure_missing(sources, quiet=quiet, mixed=mixed, measures=asked or None, **missing)
     networks = gather(sources, measured)
     left_out = {str(path): reason for path, reason in sources.left_out.items()}

@@ -352,7 +352,7 @@ def test_bad_input_ends_with_two_and_a_line(study, capsys, arguments, words):
     (root / "no.json").write_text("{")
     (root / "other.json").write_text("[{}]")
     for i in range(3):
-        alone = analysis(1.0 + i, 0.9)
+        alone = analysis(1.0 + i, 0.9 + 0.01 * i)
         replace(alone, measures={"hessian_trace": alone.measures["hessian_trace"]}).write(root / "traces" / f"{i}.json")
     analysis(1.0, 0.9, model="vgg11").write(root / "mixed.json")
     replace(analysis(1.0, 0.9), checkpoint={}).write(root / "sloppy.json")
@@ -373,4 +373,4 @@ def test_a_constant_outcome_is_one_line(tmp_path, capsys):
     for i in range(4):
         analysis(1.0 + i, 0.9).write(tmp_path / f"{i}.json")
     assert main(["correlate", str(tmp_path)]) == 2
-    assert "connectivity: the outcome is the same for all networks" in capsys.readouterr().err
+    assert "nothing can be correlated with test accuracy: it is the same for all 4 networks." in capsys.readouterr().err
