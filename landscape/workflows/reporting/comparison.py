@@ -38,7 +38,10 @@ GROUPS = 12
 TALLEST = 9.2
 """Inches of a figure."""
 
-_ERRORS = "± is the standard error {of}, – where it is not known; values without it are sure to the last digit shown."
+_ERRORS = (
+    "± is the standard error {of}, – where it is not known; with neither ± nor exact a value is sure to the last digit "
+    "shown."
+)
 _Z = (
     " z is the difference from {first} in combined standard errors, bold where it is more than two; exact values that "
     "differ have no z."
