@@ -8,21 +8,27 @@ function when they keep their activations; the size of a batch is found with the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch.utils.checkpoint as checkpointing
+
+from landscape.problem.process_state import ProcessState
 
 # what `checkpoint` looks up when it is called, reentrant and not, whatever name a network has imported it by
 _REENTRANT, _OTHER = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
 
 
-@contextmanager
-def no_recomputation() -> Iterator[None]:
+def no_recomputation() -> AbstractContextManager[None]:
     """Let `torch.utils.checkpoint.checkpoint` call its function inside the block and keep what it computes.
 
     A version of PyTorch that is built otherwise is left as it is.
     """
+    return _STATE.changed()
+
+
+@contextmanager
+def _exchanged() -> Iterator[None]:
     before = {name: getattr(checkpointing, name, None) for name in (_REENTRANT, _OTHER)}
     instead = {_REENTRANT: _Plain, _OTHER: _around_nothing}
     known = [name for name, value in before.items() if value is not None]
@@ -45,3 +51,6 @@ class _Plain:
 def _around_nothing(*_: Any, **__: Any) -> Iterator[None]:
     """Runs before the function up to its `yield` and after it from there on."""
     yield
+
+
+_STATE = ProcessState(_exchanged)

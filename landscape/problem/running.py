@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from landscape.problem.process_state import ProcessState
 from landscape.problem.recomputation import no_recomputation
 
 
@@ -77,17 +78,37 @@ def differentiable_kernels(model: nn.Module) -> Iterator[None]:
     These are the inference path of transformer layers and the recurrent layers of cuDNN and oneDNN; for batch
     normalisation see `landscape.problem.batch_norm`. Nor is anything computed again in a backward pass.
     """
-    fused = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         stack.enter_context(no_recomputation())
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
-        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(_NO_FAST_PATH.changed())
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            # not torch.backends.mkldnn.flags(): it sets the precision of products as well
-            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
-            torch._C._set_mkldnn_enabled(False)
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(_NO_FUSED_RECURRENCE.changed())
         yield
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
+def _no_fused_recurrence() -> Iterator[None]:
+    # not torch.backends.mkldnn.flags(): it sets the precision of products as well
+    fused = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(fused)
+
+
+_NO_FAST_PATH, _NO_FUSED_RECURRENCE = ProcessState(_no_fast_path), ProcessState(_no_fused_recurrence)
 
 
 @contextmanager

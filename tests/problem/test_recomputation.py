@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 import landscape
 from landscape import Problem
 from landscape.problem.recomputation import no_recomputation
+from landscape.problem.running import differentiable_kernels
 
 
 class Segments(nn.Module):
@@ -69,3 +70,21 @@ def test_checkpointing_is_back_after_the_block() -> None:
     x = torch.ones(2, requires_grad=True)
     checkpoint(lambda t: (calls.append(1), t.sin())[1], x, use_reentrant=False).sum().backward()
     assert len(calls) == 2
+
+
+def test_blocks_of_several_threads_may_end_in_any_order() -> None:
+    """The first to begin ends first: the second goes on without recomputation, and the end of both leaves none."""
+    before, fast = dict(vars(checkpointing)), torch.backends.mha.get_fastpath_enabled()
+    model = nn.LSTM(2, 2)
+    first, second = differentiable_kernels(model), differentiable_kernels(model)
+    fused = torch._C._get_mkldnn_enabled()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert vars(checkpointing) != before
+    assert not torch.backends.mha.get_fastpath_enabled()
+    assert not torch._C._get_mkldnn_enabled()
+    second.__exit__(None, None, None)
+    assert vars(checkpointing) == before
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+    assert torch._C._get_mkldnn_enabled() == fused
