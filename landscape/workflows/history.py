@@ -84,12 +84,24 @@ def table_of(runs: Sequence[RunHistory]) -> pd.DataFrame:
     )
 
 
+def _what_it_is(path: Path) -> str:
+    if not path.exists():
+        return "is not there"
+    if not path.is_dir():
+        return "is a file"
+    runs = sorted(h.parent.name for h in path.glob("*/history.csv"))
+    if not runs:
+        return "holds no history.csv"
+    first = path / runs[0]
+    return f"is a folder of {len(runs)} runs ({first}, ...)" if len(runs) > 1 else f"is a folder of 1 run ({first})"
+
+
 def _read(path: Path, name: str) -> RunHistory:
     folder = RunFolder(path)
     if not folder.history.is_file():
         known = [str(h.parent) for h in path.parent.glob("*/history.csv")] if path.parent.is_dir() else []
         offer = near(str(path), known) if known else ""
-        raise OptionError(f"{path} holds no history.csv; expected a run folder of landscape train.{offer}")
+        raise OptionError(f"{path} {_what_it_is(path)}; expected a run folder of landscape train.{offer}")
     rows = read_history(folder.history, OF_EVERY_RUN)
     if not rows:
         raise CheckpointError(f"{folder.history} is no history of a run: it has no epoch.")

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
@@ -59,7 +61,7 @@ def read_page(page: Path, names: Iterable[str] = ()) -> str:
 
 
 def write_page(page: Path, documents: Mapping[str, Document], figures: Path) -> None:
-    """Put `documents` between the markers of `page` and their curves into the folder `figures`, beside the page.
+    """Put `documents` between the markers of `page` and their curves into the folder `figures`, linked from the page.
 
     Raises:
         OptionError: the page cannot be read or has no marked place.
@@ -69,7 +71,8 @@ def write_page(page: Path, documents: Mapping[str, Document], figures: Path) -> 
     for name, document in documents.items():
         if _has_curves(document):
             write_atomically(figures / f"{name}.svg", svg(curves(document, tables()[name])))
-    text = fill(before, documents, figures.name)
+    seen = Path(os.path.relpath(figures.resolve(), page.resolve().parent)).as_posix()
+    text = fill(before, documents, quote(seen))
     write_atomically(page, text.encode())
 
 

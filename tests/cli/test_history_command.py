@@ -130,7 +130,10 @@ def test_no_torch_is_loaded(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["rum"], "holds no history.csv"),
+        (["rum"], "rum is not there; expected a run folder"),
+        (["run/history.csv"], "history.csv is a file; expected a run folder"),
+        (["run/empty"], "empty holds no history.csv"),
+        (["."], ". is a folder of 1 run (run); expected a run folder"),
         (["run", "--csv", "--json"], "both want standard output"),
         (["run", "-o", "h.svg"], "give --plot too"),
         (["run", "--plot", "-o", "h.jpg"], "ends in .svg, .pdf, .png, got h.jpg"),
@@ -139,6 +142,7 @@ def test_no_torch_is_loaded(folder, tmp_path):
     ],
 )
 def test_bad_input_ends_with_two_and_a_line(folder, monkeypatch, capsys, arguments, words):
+    (folder / "empty").mkdir()
     monkeypatch.chdir(folder.parent)
     assert main(["history", *arguments]) == 2
     out, err = capsys.readouterr()

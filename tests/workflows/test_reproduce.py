@@ -180,6 +180,9 @@ def test_the_page_is_filled_from_the_documents_alone(study, tmp_path, monkeypatc
     # Twice the same: the markers stay.
     reproduction_page.write_page(page, {"one": documents["one"]}, tmp_path / "reproduction")
     assert page.read_text() == text
+    for folder, seen in [(tmp_path / "a b" / "out", "a%20b/out"), (tmp_path.parent / "away", "../away")]:
+        reproduction_page.write_page(page, {"one": documents["one"]}, folder)
+        assert f"]({seen}/one.svg)" in page.read_text()
 
 
 @pytest.mark.parametrize("share", [None, 0.3, 0.9])
