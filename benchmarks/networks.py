@@ -6,6 +6,8 @@ float32, and ours with factors rounded to TF32 as well, with the error that the 
 
 from __future__ import annotations
 
+import functools
+import gc
 from collections.abc import Callable
 
 import torch
@@ -50,6 +52,7 @@ def run(context: Context) -> Outcome:
         outcome.remarks.append(_errors(subject, label))
         del network, subject, races
         if context.on_gpu:
+            gc.collect()
             torch.cuda.empty_cache()
     return outcome
 
@@ -57,23 +60,33 @@ def run(context: Context) -> Outcome:
 def _races(context: Context, subject: Subject, *, traced: bool) -> list[Race]:
     problem = landscape.Problem(subject.model, LossFunction(), (subject.inputs, subject.targets))
     (batch,) = problem.batches(0, len(subject), len(subject))
-    kept = Linearisation(problem, problem.parameters, batch)
-    with tf32_products():
-        rounded = Linearisation(problem, problem.parameters, batch)
-    engine = PyHessian(subject.copy(), LossFunction(), data=(subject.inputs, subject.targets), cuda=context.on_gpu)
+
+    # made by the first, untimed product, where a failure (of memory, say) is the contender's own
+    @functools.cache
+    def kept() -> Linearisation:
+        return Linearisation(problem, problem.parameters, batch)
+
+    @functools.cache
+    def rounded() -> Linearisation:
+        return Linearisation(problem, problem.parameters, batch)
+
+    @functools.cache
+    def engine() -> PyHessian:
+        data = (subject.inputs, subject.targets)
+        return PyHessian(subject.copy(), LossFunction(), data=data, cuda=context.on_gpu)
 
     def vector(seed: int) -> Tensor:
         return peers.random_block(problem.size, 1, seed, subject.device)
 
     def in_tf32(seed: int) -> Answer:
         with tf32_products():
-            rounded.products(vector(seed), keep=True)
+            rounded().products(vector(seed), keep=True)
         return Answer(products=1)
 
     def pyhessian(seed: int) -> Answer:
-        pieces = vector(seed)[:, 0].split([p.numel() for p in engine.params])
-        v = [piece.view_as(p) for piece, p in zip(pieces, engine.params, strict=True)]
-        hessian_vector_product(engine.gradsH, engine.params, v)
+        pieces = vector(seed)[:, 0].split([p.numel() for p in engine().params])
+        v = [piece.view_as(p) for piece, p in zip(pieces, engine().params, strict=True)]
+        hessian_vector_product(engine().gradsH, engine().params, v)
         return Answer(products=1)
 
     def curvlinops(seed: int) -> Answer:
@@ -81,7 +94,7 @@ def _races(context: Context, subject: Subject, *, traced: bool) -> list[Race]:
         return Answer(products=1)
 
     def ours(seed: int) -> Answer:
-        kept.products(vector(seed), keep=True)
+        kept().products(vector(seed), keep=True)
         return Answer(products=1)
 
     def measured(measure: Callable[[landscape.Problem], landscape.Record]) -> Callable[[int], Answer]:
@@ -107,7 +120,8 @@ def _races(context: Context, subject: Subject, *, traced: bool) -> list[Race]:
         whole(subject.gradient_pass),
         context.pick(1, 1, 5),
     )
-    peers.release(engine)
+    if races[2].failed is None:
+        peers.release(engine())
     return races
 
 

@@ -9,35 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
+
+from landscape.process_state import ProcessState
+
+Factors = Literal["full", "tf32"]
 
 
 @contextmanager
 def full_products() -> Iterator[None]:
     """Compute float32 products in float32 inside the block; PyTorch's own settings are put back after."""
-    with _rounded(tf32=False):
+    with _FACTORS.as_("full"):
         yield
 
 
 @contextmanager
 def tf32_products() -> Iterator[None]:
     """Let GPUs that can round the factors of float32 products to TF32 inside the block; the settings are put back."""
-    with _rounded(tf32=True):
+    with _FACTORS.as_("tf32"):
         yield
 
 
 @contextmanager
-def _rounded(*, tf32: bool) -> Iterator[None]:
+def _rounded(factors: Factors) -> Iterator[None]:
     try:
         before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     except RuntimeError:  # set by the newer settings, which the older ones refuse to read
-        with _rounded_by_operator("tf32" if tf32 else "ieee"):
+        with _rounded_by_operator("tf32" if factors == "tf32" else "ieee"):
             yield
         return
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
+    torch.set_float32_matmul_precision("high" if factors == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = factors == "tf32"
     try:
         yield
     finally:
@@ -58,3 +62,6 @@ def _rounded_by_operator(name: str) -> Iterator[None]:
     finally:
         for place, was in zip(places, before, strict=True):
             place.fp32_precision = was
+
+
+_FACTORS: ProcessState[Factors] = ProcessState(_rounded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import subprocess
 import sys
 
@@ -47,6 +49,21 @@ def test_a_measure_computes_in_full_whatever_the_settings_are() -> None:
         torch.backends.cudnn.allow_tf32 = before[1]
     assert len(seen) > 2
     assert set(seen) == {("highest", False)}
+
+
+def test_blocks_that_end_in_any_order_leave_the_settings_as_they_were() -> None:
+    """As those of several threads do: one trains in TF32 while another measures."""
+    before = settings()
+    kinds = {"a": full_products, "b": tf32_products, "c": full_products}
+    for order in itertools.permutations(kinds):
+        open_blocks = {name: contextlib.ExitStack() for name in kinds}
+        for name, kind in kinds.items():
+            open_blocks[name].enter_context(kind())
+        for name in order:
+            latest = max(open_blocks)
+            assert settings() == (("high", True) if latest == "b" else ("highest", False))
+            open_blocks.pop(name).close()
+        assert settings() == before
 
 
 def test_settings_by_operator_of_newer_pytorch_are_put_back_too() -> None:

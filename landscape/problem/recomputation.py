@@ -13,7 +13,7 @@ from typing import Any
 
 import torch.utils.checkpoint as checkpointing
 
-from landscape.problem.process_state import ProcessState
+from landscape.process_state import ProcessState
 
 # what `checkpoint` looks up when it is called, reentrant and not, whatever name a network has imported it by
 _REENTRANT, _OTHER = "CheckpointFunction", "_checkpoint_without_reentrant_generator"
@@ -24,11 +24,11 @@ def no_recomputation() -> AbstractContextManager[None]:
 
     A version of PyTorch that is built otherwise is left as it is.
     """
-    return _STATE.changed()
+    return _NOTHING_AGAIN.as_(True)
 
 
 @contextmanager
-def _exchanged() -> Iterator[None]:
+def _exchanged(_: bool) -> Iterator[None]:
     before = {name: getattr(checkpointing, name, None) for name in (_REENTRANT, _OTHER)}
     instead = {_REENTRANT: _Plain, _OTHER: _around_nothing}
     known = [name for name, value in before.items() if value is not None]
@@ -53,4 +53,4 @@ def _around_nothing(*_: Any, **__: Any) -> Iterator[None]:
     yield
 
 
-_STATE = ProcessState(_exchanged)
+_NOTHING_AGAIN = ProcessState(_exchanged)

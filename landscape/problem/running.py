@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from landscape.problem.process_state import ProcessState
 from landscape.problem.recomputation import no_recomputation
+from landscape.process_state import ProcessState
 
 
 @contextmanager
@@ -80,16 +80,16 @@ def differentiable_kernels(model: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(no_recomputation())
-        stack.enter_context(_NO_FAST_PATH.changed())
+        stack.enter_context(_FAST_PATH.as_(False))
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(_NO_FUSED_RECURRENCE.changed())
+            stack.enter_context(_FUSED_RECURRENCE.as_(False))
         yield
 
 
 @contextmanager
-def _no_fast_path() -> Iterator[None]:
+def _fast_path(enabled: bool) -> Iterator[None]:
     fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mha.set_fastpath_enabled(enabled)
     try:
         yield
     finally:
@@ -97,18 +97,19 @@ def _no_fast_path() -> Iterator[None]:
 
 
 @contextmanager
-def _no_fused_recurrence() -> Iterator[None]:
-    # not torch.backends.mkldnn.flags(): it sets the precision of products as well
-    fused = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
+def _fused_recurrence(enabled: bool) -> Iterator[None]:
+    # not by the `flags()` of either: they set the precision of products as well
+    fused = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+    torch._C._set_mkldnn_enabled(enabled)
+    torch._C._set_cudnn_enabled(enabled)
     try:
-        with torch.backends.cudnn.flags(enabled=False):
-            yield
+        yield
     finally:
-        torch._C._set_mkldnn_enabled(fused)
+        torch._C._set_mkldnn_enabled(fused[0])
+        torch._C._set_cudnn_enabled(fused[1])
 
 
-_NO_FAST_PATH, _NO_FUSED_RECURRENCE = ProcessState(_no_fast_path), ProcessState(_no_fused_recurrence)
+_FAST_PATH, _FUSED_RECURRENCE = ProcessState(_fast_path), ProcessState(_fused_recurrence)
 
 
 @contextmanager
