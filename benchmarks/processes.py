@@ -21,7 +21,7 @@ _MEASURES = "hessian_trace,top_eigenvalues,connectivity"
 
 def run(context: Context) -> Outcome:
     """`landscape analyze --devices N` in processes of their own; the seconds are those of the measures."""
-    images = min(len(context.subject), context.pick(64, 128, 2_048))
+    images = min(len(context.subject), context.pick(64, 256, 2_048))
     outcome = Outcome(TITLE, context.subject.name, images, unit="one process")
     known = inspect.signature(analyze).parameters
     if "devices" not in known:

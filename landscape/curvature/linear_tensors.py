@@ -10,6 +10,7 @@ Legend: T parameter tensors, N samples.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -38,7 +39,7 @@ def linear_tensors(problem: Problem) -> frozenset[str]:
     A random product is 0 for a block that is not 0 with probability 0. What the few samples do not show is not seen: a
     nonlinearity that none of them reaches. Empty where the outputs are not one tensor or have no second derivative.
 
-    Cost: on 3 samples, a gradient and T backward passes.
+    Cost: on 3 samples, a gradient and T backward passes; processes share the tensors.
     """
     theta = {name: tensor.detach().requires_grad_() for name, tensor in problem.parameters.items()}
     batch = next(problem.batches(0, min(_FEW, len(problem)), size=_FEW))
@@ -48,16 +49,17 @@ def linear_tensors(problem: Problem) -> frozenset[str]:
         if not isinstance(outputs, Tensor) or not outputs.requires_grad:
             return frozenset()
         c = gaussian(outputs.numel(), 0, _SIGNS, dtype=outputs.dtype, device=outputs.device).view_as(outputs)
+        leaves, linear, failed = list(theta.values()), np.zeros(len(theta)), 0.0
         try:
-            slopes = torch.autograd.grad(outputs, list(theta.values()), c, create_graph=True, allow_unused=True)
+            slopes = torch.autograd.grad(outputs, leaves, c, create_graph=True, allow_unused=True)
             check_second_derivative(slopes, "")
-            return frozenset(
-                name
-                for number, (name, slope) in enumerate(zip(theta, slopes, strict=True))
-                if slope is None or _is_linear(problem, theta[name], slope, number, len(batch))
-            )
+            for t in problem.group.share(len(theta)):
+                slope = slopes[t]
+                linear[t] = slope is None or _is_linear(problem, leaves[t], slope, t, len(batch))
         except (RuntimeError, NotApplicableError):  # a function of the network has no second derivative
-            return frozenset()
+            failed = 1.0
+    *of_all, failures = problem.group.sum_array(np.append(linear, failed))
+    return frozenset(name for name, known in zip(theta, of_all, strict=True) if known and not failures)
 
 
 def _is_linear(problem: Problem, leaf: Tensor, slope: Tensor, number: int, samples: int) -> bool:

@@ -58,7 +58,7 @@ def test_every_parameter_of_every_case(name: str, batch_size: int) -> None:
 
 def test_pieces_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers whose gradients do not fit at once are cut by samples."""
-    monkeypatch.setattr(per_sample, "_SCALARS_IN_CACHE", 100)
+    monkeypatch.setattr(per_sample, "_SCALARS_A_THREAD", 100)
     monkeypatch.setattr(per_sample, "_SCALARS_BY_VMAP", 100)
     monkeypatch.setattr(layer_rules, "_LARGEST_PIECE", 5)
     for name in ("batch_norm", "tied", "own_parameter"):
