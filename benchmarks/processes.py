@@ -21,7 +21,7 @@ _MEASURES = "hessian_trace,top_eigenvalues,connectivity"
 
 def run(context: Context) -> Outcome:
     """`landscape analyze --devices N` in processes of their own; the seconds are those of the measures."""
-    images = min(len(context.subject), context.pick(64, 256, 2_048))
+    images = min(len(context.subject), context.pick(64, 512, 2_048))
     outcome = Outcome(TITLE, context.subject.name, images, unit="one process")
     known = inspect.signature(analyze).parameters
     if "devices" not in known:
@@ -33,7 +33,7 @@ def run(context: Context) -> Outcome:
     fresh = ["--no-cache"] if "no_cache" in known or "cache" in known else []
     laps: dict[int, list[float]] = {1: [], 2: []}
     values: dict[int, dict[str, float]] = {}
-    for _ in range(context.pick(1, 2, 3)):
+    for _ in range(context.pick(1, 1, 3)):
         for count, seconds in laps.items():
             context.say(f"{count} process{'es' if count > 1 else ''}")
             document = _analysis(context, images, count, fresh)

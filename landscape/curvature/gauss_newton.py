@@ -105,6 +105,7 @@ def squared_products(
     shares = batch.weights / problem.total_weight
     plain: list[Tensor] = []
     scaled: list[Tensor] = []
+    normed: set[tuple[int, str]] = set()  # whose squared norm needs no products
 
     def choose(outputs: Tensor) -> Sequence[Tensor]:
         chosen = cotangents(outputs)
@@ -114,13 +115,19 @@ def squared_products(
 
     def reduce(number: int, name: str, piece: int, some: slice, G: Tensor) -> None:
         G.square_()
-        plain[number][some, columns[name]] += G.sum(1, dtype=kind)
+        if (number, name) not in normed:
+            plain[number][some, columns[name]] += G.sum(1, dtype=kind)
         if scales is not None:
             scaled[number][some, columns[name]] += (G @ scales[name][piece]).to(kind)
         if diagonal is not None:
             diagonal.add(number, name, piece, shares[some], G)
 
-    gradients.pull(batch, choose, reduce)
+    def take(number: int, name: str, squares: Tensor) -> None:
+        normed.add((number, name))
+        plain[number][:, columns[name]] = squares
+
+    # scaled norms need the products, and then the plain ones cost little more
+    gradients.pull(batch, choose, reduce, norms=take if scales is None else None, products_too=diagonal is not None)
     share = (batch.weights.double() / problem.total_weight).cpu()[None, :, None]
     none = torch.zeros(0, len(batch), len(columns))  # of no cotangent
     both = [torch.stack(rows).double().cpu() * share if rows else none.double() for rows in (plain, scaled)]

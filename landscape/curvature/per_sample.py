@@ -11,11 +11,11 @@ Legend: N samples.
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
+from landscape.curvature.gram_norms import InputGrams, grams_pay
 from landscape.curvature.layer_rules import Rule, rule_of, ruled_leaves, working_size
 from landscape.errors import NotApplicableError
 from landscape.problem import Batch, Problem, Theta
@@ -31,6 +32,7 @@ from landscape.work import charge
 
 Consumer = Callable[[str, int, slice, Tensor], None]
 NumberedConsumer = Callable[[int, str, int, slice, Tensor], None]
+Norms = Callable[[int, str, Tensor], None]
 Value = Callable[[Theta, Batch], Tensor]  # one value a sample, (N,)
 # What a rule works on at once: some of what the cache of a core holds for each thread, which would wait for the others
 # after every small product; an accelerator wants larger ones.
@@ -106,7 +108,15 @@ class PerSampleGradients:
         """Whether no parameter takes a backward pass a sample."""
         return not self._others or self._vectorised
 
-    def pull(self, batch: Batch, choose: Callable[[Tensor], Sequence[Tensor]], consume: NumberedConsumer) -> None:
+    def pull(
+        self,
+        batch: Batch,
+        choose: Callable[[Tensor], Sequence[Tensor]],
+        consume: NumberedConsumer,
+        *,
+        norms: Norms | None = None,
+        products_too: bool = False,
+    ) -> None:
         """Hand the products J_n' c_n of the parameter Jacobian with chosen cotangents to `consume`.
 
         Args:
@@ -114,6 +124,10 @@ class PerSampleGradients:
             choose: the outputs (N, ...), detached -> r cotangents of their shape.
             consume: called as consume(j, name, piece, rows, G): G (n, size) are the products of cotangent j and the
                 samples `rows` for a piece of the parameter, see `run`; each j, sample and piece comes exactly once.
+            norms: where squared norms are wanted: called as norms(j, name, squares) with squares (N,) for the
+                parameters whose norms cost less than their products (`landscape.curvature.gram_norms`), before
+                the products of that j and parameter would be handed to `consume`.
+            products_too: whether those products are handed over all the same.
 
         Cost: a forward pass, and a backward pass a cotangent whose weight gradients are formed sample by sample.
         """
@@ -125,7 +139,7 @@ class PerSampleGradients:
             return [_dot(outputs, c) for c in cotangents]
 
         if self._ruled:
-            self._by_rules(batch, values, consume)
+            self._by_rules(batch, values, consume, norms=norms, products_too=products_too)
         else:
             with torch.no_grad():
                 values(problem.outputs(self._theta, batch.inputs))
@@ -135,7 +149,7 @@ class PerSampleGradients:
             self._without_rules(
                 replace(batch, targets=c),
                 lambda theta, some: _dot(problem.outputs(theta, some.inputs), some.targets),
-                partial(consume, j),
+                functools.partial(consume, j),
             )
 
     def _without_rules(self, batch: Batch, value: Value, consume: Consumer) -> None:
@@ -151,6 +165,8 @@ class PerSampleGradients:
         values: Callable[[Any], Sequence[Tensor]],
         consume: NumberedConsumer,
         *,
+        norms: Norms | None = None,
+        products_too: bool = False,
         trial: bool = False,
     ) -> set[str]:
         """Run the rules on each of `values` (N,); returns the parameters that a call of another form made unusable.
@@ -164,6 +180,7 @@ class PerSampleGradients:
         sums: dict[str, Tensor] = {}
         unusable: set[str] = set()
         number = 0
+        wanted: Sequence[Tensor] = ()
         on_cpu = self._problem.device.type == "cpu"
         at_once = _SCALARS_A_THREAD * torch.get_num_threads() if on_cpu else _SCALARS_ON_ACCELERATOR
         names = {
@@ -184,11 +201,24 @@ class PerSampleGradients:
                 calls[name] += 1
             frozen = _with_buffers(module)
             tapped: Tensor = output + tap
-            tapped.register_hook(lambda s: differentiate(frozen, a, s, mine))  # type: ignore[no-untyped-call]
+
+            @functools.cache
+            def grams() -> InputGrams:
+                return InputGrams(frozen, a, at_once)
+
+            tapped.register_hook(lambda s: differentiate(frozen, a, s, mine, grams))  # type: ignore[no-untyped-call]
             return tapped
 
-        def differentiate(module: nn.Module, a: Tensor, s: Tensor, mine: Mapping[str, str]) -> None:
+        def differentiate(
+            module: nn.Module, a: Tensor, s: Tensor, mine: Mapping[str, str], grams: Callable[[], InputGrams]
+        ) -> None:
             try:
+                weight = mine.get("weight")
+                cheap = weight is not None and calls[weight] == 1 and grams_pay(module, a, s, len(wanted))
+                if norms is not None and weight is not None and cheap:
+                    norms(number, weight, grams().squared_norms(module, s))
+                    if not products_too:
+                        mine = {leaf: name for leaf, name in mine.items() if leaf != "weight"}
                 hand_over(module, a, s, mine)
             except (RuntimeError, ValueError, TypeError, IndexError):
                 if not trial:

@@ -112,6 +112,7 @@ class _Estimation:
     def __init__(self, problem: Problem, budget: float, seed: int, hvp: Way, shared: Shared) -> None:
         self._problem, self._seed, self._hvp = problem, seed, hvp
         self._blocks = Blocks.of(problem)
+        shared.expect("diagonal")
         two_probes = 2 * WEIGHTS["hessian_product"]
         squares = squares_within(
             problem, self._blocks, "gauss-newton", seed=seed, budget=budget - two_probes, shared=shared

@@ -13,6 +13,7 @@ import numpy as np
 
 from landscape.errors import NonFiniteError
 from landscape.float32_products import full_products
+from landscape.measures.arguments import checked
 from landscape.measures.sharing import Shared
 from landscape.memory import watch_peak
 from landscape.problem import Problem
@@ -33,14 +34,16 @@ def announce(on_progress: Progress | None, cost: float) -> None:
 def metered(measure: Callable[Parameters, Record]) -> Callable[Parameters, Record]:
     """Fill the cost, the seconds and the peak memory of the record that `measure` returns, computed in full precision.
 
-    The problem is the measure's first argument. What the measure put into its record itself (the share of a computation
-    that was handed in), and what it took from `shared`, is added to the cost and the seconds.
+    Keywords are held to their bounds before (`landscape.measures.arguments`). The problem is the first argument.
+    What the measure put into its record itself (the share of a computation that was handed in), and what it took from
+    `shared`, is added to the cost and the seconds.
     """
 
     @functools.wraps(measure)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Record:
         problem = args[0] if args else kwargs["problem"]
         assert isinstance(problem, Problem)
+        kwargs.update(checked(measure, kwargs))
         shared = kwargs.get("shared")
         if isinstance(shared, Shared):
             shared.taken()

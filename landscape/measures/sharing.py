@@ -30,10 +30,12 @@ class Shared:
 
     Args:
         problem: of the measures.
+        needs: what the measures need, so that what two of them share can be computed for both at once.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, needs: Collection[str] = ()) -> None:
         self._problem = problem
+        self._needs = set(needs)
         self._kept: dict[tuple[str, Hashable], _Kept] = {}
         self._cost, self._seconds = 0.0, 0.0
         self._charged: set[tuple[str, Hashable]] = set()  # what the measure at work has computed or been told
@@ -58,6 +60,14 @@ class Shared:
         self._kept[need, key] = _Kept(value, cost, seconds)
         self._charged.add((need, key))
         return value
+
+    def expect(self, need: str) -> None:
+        """Say that a measure will ask for it."""
+        self._needs.add(need)
+
+    def expects(self, need: str) -> bool:
+        """Whether any measure needs it."""
+        return need in self._needs
 
     def taken(self) -> tuple[float, float]:
         """Cost and seconds of what was taken and not computed since this was last asked."""

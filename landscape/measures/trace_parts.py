@@ -177,7 +177,7 @@ class SquaredProducts:
     def diagonal(self) -> Tensor:
         """The diagonal of J' M J, (P,), exactly; not for M = I, nor scaled. Cost: that of `values`, once for both."""
         _, _, diagonal = self._known()
-        assert diagonal is not None, "M = I has another reduction"
+        assert diagonal is not None, "M = I has another reduction, and who asks for the diagonal says so beforehand"
         return diagonal
 
     def _known(self) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
@@ -186,7 +186,8 @@ class SquaredProducts:
     def _exact_values(self) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
         problem = self._problem
         found = [np.zeros((len(problem), len(problem.infos))) for _ in range(2)]
-        sums = None if self._metric == "outputs" else DiagonalSum(problem, self._gradients)
+        wanted = self._metric != "outputs" and self._shared.expects("diagonal")
+        sums = DiagonalSum(problem, self._gradients) if wanted else None
         for batch in problem.batches():
             squares = self._squares(batch, columns(problem, batch, self._metric), sums)
             for into, rows in zip(found, (squares.plain, squares.scaled), strict=True):

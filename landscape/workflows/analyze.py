@@ -190,7 +190,7 @@ def _measure(problem: Problem, settings: AnalysisSettings, on_event: OnEvent | N
             )
 
         spectrum = SharedSpectrum(problem, settings, [name for name in names if name not in found])
-        shared = Shared(problem)
+        shared = Shared(problem, {need for name in names if name not in found for need in MEASURES[name].needs})
         try:
             for index, name in enumerate(names):
                 tell(MeasureStarted(name, index, len(names)))
