@@ -125,8 +125,9 @@ class LanczosProcess:
         norm = float(start.norm())
         if self._limit < 1 or norm == 0.0:
             raise ValueError("the start vector lies in the deflated space")
-        self._basis = torch.empty(start.numel(), self._limit, dtype=start.dtype, device=start.device)
-        self._basis[:, 0] = start / norm
+        # a vector a row: where it lies, and so how products with it are rounded, does not depend on the limit
+        self._rows = torch.empty(self._limit, start.numel(), dtype=start.dtype, device=start.device)
+        self._rows[0] = start / norm
         self._alpha: list[float] = []
         self._beta: list[float] = []
         self._scale = 0.0
@@ -136,7 +137,7 @@ class LanczosProcess:
     @property
     def vector(self) -> Tensor:
         """The unit vector (P,) whose product comes next."""
-        return self._basis[:, len(self._alpha)]
+        return self._rows[len(self._alpha)]
 
     @property
     def tridiagonal(self) -> Tridiagonal:
@@ -146,13 +147,13 @@ class LanczosProcess:
     @property
     def space(self) -> KrylovSpace:
         """The basis (P, m) and T_m so far."""
-        return KrylovSpace(self._basis[:, : len(self._alpha)], self.tridiagonal)
+        return KrylovSpace(self._rows[: len(self._alpha)].T, self.tridiagonal)
 
     def advance(self, product: Tensor) -> None:
         """Take A times `vector` and make the next one, or finish."""
         j = len(self._alpha)
         self._alpha.append(float(torch.dot(product.double(), self.vector.double())))
-        basis = self._basis[:, : j + 1]
+        basis = self._rows[: j + 1].T
         w = _orthogonalised(product, (*self._deflate, basis))
         size = float(w.norm())
         self._scale = max(self._scale, abs(self._alpha[-1]), size)
@@ -165,7 +166,7 @@ class LanczosProcess:
             assert self._restart is not None
             w = _orthogonalised(self._restart(j).to(basis), (*self._deflate, basis))
             size = float(w.norm())
-        self._basis[:, j + 1] = w / size
+        self._rows[j + 1] = w / size
 
 
 def lanczos(

@@ -10,7 +10,6 @@ import math
 import numpy as np
 
 from landscape.curvature.shifted import Shifted
-from landscape.errors import OptionError
 from landscape.linalg.ball import Norm
 from landscape.linalg.means import repeated_sampling_stderr, weighted_mean
 from landscape.measures.metering import Progress, announce, metered
@@ -66,8 +65,6 @@ def average_sharpness(
 
     Reference: Andriushchenko et al. 2023, section 3 (S_avg).
     """
-    if rho <= 0:
-        raise OptionError(f"rho must be positive, got {rho}.")
     affordable = max(1, int((budget - WEIGHTS["forward"]) / _PAIR + 1e-9))
     wanted = min(_FEWEST, affordable)
     announce(on_progress, WEIGHTS["forward"] + wanted * _PAIR)

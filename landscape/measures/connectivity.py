@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.curvature.hessian import batch_gradient
 from landscape.curvature.per_sample import PerSampleGradients
-from landscape.errors import NotApplicableError, OptionError
+from landscape.errors import NotApplicableError
 from landscape.linalg.means import sampling_stderr, weighted_mean
 from landscape.linalg.precision import wide
 from landscape.measures.distribution import histogram, quantiles
@@ -101,8 +101,6 @@ def connectivity_batch(
 
     Reference: CS equation 4, in the form that the paper evaluates.
     """
-    if connectivity_batch < 1:
-        raise OptionError(f"connectivity_batch must be at least 1, got {connectivity_batch}.")
     m = min(connectivity_batch, len(problem))
     if problem.bn == "train" and connectivity_batch != BN_GROUP:
         raise NotApplicableError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.distributed import Group
-from landscape.errors import NotApplicableError, OptionError
+from landscape.errors import NotApplicableError
 from landscape.linalg.ascent import Ascent, Function, Point, apgd, highest, lbfgsb
 from landscape.linalg.ball import Ball
 from landscape.measures.highest import Terrain, find_highest
@@ -75,8 +75,6 @@ def keskar_sharpness(
 
     Reference: Keskar et al. 2017, metric 2.1 with equations 3 and 4.
     """
-    if epsilon <= 0 or steps < 1 or restarts < 0:
-        raise OptionError(f"expected epsilon > 0, steps >= 1, restarts >= 0; got {epsilon}, {steps} and {restarts}.")
     per_step = _SEARCHED if solver == "l-bfgs-b" else 1
     steps, restarts = within(budget / per_step, steps, restarts)
     evaluations = max(1, min(per_step * steps, int(budget / (1 + restarts)) - 1))

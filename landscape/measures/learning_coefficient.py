@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from landscape.errors import NonFiniteError, NotApplicableError, OptionError
+from landscape.errors import NonFiniteError, NotApplicableError
 from landscape.linalg.chains import between_chains, split_rhat
 from landscape.linalg.precision import wide
 from landscape.linalg.probes import gaussian, uniform
@@ -91,8 +91,6 @@ def local_learning_coefficient(
     Reference: Lau et al. 2023, section 4 (the estimator and SGLD); Watanabe 2013 (beta = 1/log n). `step_bias`:
     stationarity of ||w - w*||^2 under the step, the first-order term of its excess.
     """
-    if gamma <= 0 or chains < 1 or steps < 2 or not 0 <= burn_in < 1 or m < 1:
-        raise OptionError("expected gamma > 0, chains >= 1, steps >= 2, 0 <= burn_in < 1 and m >= 1.")
     count = int((problem.weights > 0).sum())
     if count < 2:
         raise NotApplicableError("n beta = n/log n needs at least two samples")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.shifted import Shifted
-from landscape.errors import NotApplicableError, OptionError
+from landscape.errors import NotApplicableError
 from landscape.linalg.means import repeated_sampling_stderr, weighted_mean
 from landscape.linalg.roots import Root, jackknife_root
 from landscape.measures.metering import Progress, announce, metered
@@ -117,8 +117,6 @@ def pac_bayes_sigma_magnitude(
 
     Reference: Jiang et al. 2020, equation 61 and appendix C.4.
     """
-    if epsilon < 0:
-        raise OptionError(f"epsilon must be at least 0, got {epsilon}.")
     theta = flatten(problem.parameters)
 
     def deviation(s: float) -> Tensor:
@@ -134,8 +132,6 @@ class _Search:
     def __init__(
         self, problem: Problem, deviation: Deviation, key: int, target: float, of: Of, m: int | None, seed: int
     ) -> None:
-        if target <= 0:
-            raise OptionError(f"target must be positive, got {target}.")
         self._problem, self._deviation, self._key = problem, deviation, key
         self._target, self._of, self._m, self._seed = target, of, m, seed
         self._groups = SampleGroups(problem, m)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from landscape.errors import OptionError
 from landscape.linalg.ascent import Ascent, Point, linear_ascent
 from landscape.linalg.ball import Ball
 from landscape.measures.highest import Terrain, find_highest
@@ -120,8 +119,6 @@ def _sharpness(
     details: dict[str, float],
     on_progress: Progress | None,
 ) -> Record:
-    if rho <= 0 or steps < 1 or restarts < 0:
-        raise OptionError(f"expected rho > 0, steps >= 1, restarts >= 0; got {rho}, {steps} and {restarts}.")
     steps, restarts = _within(budget, steps, restarts)
     cost = _cost(steps, restarts)
     announce(on_progress, cost)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from landscape.errors import OptionError
 from landscape.linalg.ascent import Ascent, Point, apgd
 from landscape.linalg.ball import Ball, Norm
 from landscape.measures.highest import Terrain, find_highest
@@ -77,8 +76,6 @@ def worst_sharpness(
     Reference: Andriushchenko et al. 2023, section 3 (S_max); Croce and Hein 2020, algorithm 1 (Auto-PGD).
     """
     rho = RADIUS[norm] if rho is None else rho
-    if rho <= 0 or steps < 1 or restarts < 0:
-        raise OptionError(f"expected rho > 0, steps >= 1, restarts >= 0; got {rho}, {steps} and {restarts}.")
     steps, restarts = within(budget, steps, restarts)
     cost = (1 + restarts) * (1 + steps)
     announce(on_progress, cost)

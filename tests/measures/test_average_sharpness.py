@@ -89,5 +89,5 @@ def test_samples_count_by_their_labels_and_the_accuracy_is_that_under_noise() ->
 
 
 def test_a_radius_that_is_none_is_refused() -> None:
-    with pytest.raises(OptionError, match="rho must be positive, got 0"):
+    with pytest.raises(OptionError, match="rho: expected a value greater than 0, got 0"):
         landscape.average_sharpness(NEAR.problem(), rho=0)

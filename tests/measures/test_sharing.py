@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from cases import case
 
 import landscape
@@ -35,6 +36,16 @@ def test_an_analysis_gives_what_each_gives_alone_for_less_work(order: list[str])
         assert record.cost == pytest.approx(getattr(landscape, name)(problem).cost), name
         told += record.cost
     assert analysis.total["cost"] < 0.6 * told
+
+
+def test_a_density_is_the_same_to_the_last_bit_whether_eigenvalues_were_asked_for_too() -> None:
+    """In float32, with a budget that lets eigenvalues take more steps than the density takes out."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4), torch.nn.ReLU(), torch.nn.Linear(4, 10))
+    problem = landscape.Problem(model, torch.nn.CrossEntropyLoss(), (torch.randn(64, 8, 8), torch.arange(64) % 10))
+    together = analyze(problem, ["top_eigenvalues", "spectral_density"], budget=40)
+    for name, record in together.measures.items():
+        assert plain(record.to_dict()) == plain(analyze(problem, [name], budget=40).measures[name].to_dict())
 
 
 def test_it_is_forgotten_when_no_later_measure_needs_it() -> None:

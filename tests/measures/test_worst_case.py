@@ -184,7 +184,7 @@ def test_a_loss_that_overflows_is_told(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("options", [{"steps": 0}, {"restarts": -1}])
 def test_impossible_settings_are_refused(name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match="steps >= 1, restarts >= 0"):
+    with pytest.raises(OptionError, match=f"{next(iter(options))}: expected"):
         measured(name, NEAR.problem(), **options)
 
 
